@@ -1,0 +1,1 @@
+"""Drivers: a codec on a byte stream."""

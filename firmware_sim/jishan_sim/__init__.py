@@ -1,0 +1,1 @@
+"""Machines without hardware."""

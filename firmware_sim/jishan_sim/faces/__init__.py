@@ -1,0 +1,1 @@
+"""The cabinet speaking a real dispenser's protocol."""

@@ -1,0 +1,1 @@
+"""Sans-IO codecs, one for each real dispenser protocol."""

@@ -1,0 +1,1 @@
+"""The server: ledger, people, vending, gateway and API."""

@@ -1,0 +1,1 @@
+"""MQTT to use cases, in batches."""

@@ -1,0 +1,1 @@
+"""Accounts, transfers, holds and lots; knows no vending and no web."""

@@ -1,0 +1,1 @@
+"""Estates and the tree they stand in."""

@@ -1,0 +1,1 @@
+"""Residents, credentials and staff."""

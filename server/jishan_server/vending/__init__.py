@@ -1,0 +1,1 @@
+"""Machines, planograms, stock and redemptions."""

@@ -1,0 +1,51 @@
+"""The audit log: who changed what, when, in the same transaction as the change. Rows are only ever added.
+
+Details are codes and ids, never secrets and never free text about a person.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, String, Table, Text, insert
+
+from jishan_server.db import Instant, metadata
+
+entries = Table(
+    "audit_entries",
+    metadata,
+    # SQLite numbers only INTEGER keys by itself.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("recorded_at", Instant, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("subject_type", String(40), nullable=False),
+    Column("subject_id", String(64), nullable=False),
+    Column("operation_id", String(64), nullable=False),
+    Column("details", Text, nullable=False),
+    Index("ix_audit_entries_subject", "subject_type", "subject_id"),
+)
+
+
+def record(
+    connection: Connection,
+    now: datetime,
+    *,
+    actor: str,
+    action: str,
+    subject: tuple[str, str],
+    operation_id: str,
+    details: Mapping[str, object] | None = None,
+) -> None:
+    """Note that `actor` did `action` to `subject` (type, id)."""
+    connection.execute(
+        insert(entries).values(
+            recorded_at=now,
+            actor=actor,
+            action=action,
+            subject_type=subject[0],
+            subject_id=subject[1],
+            operation_id=operation_id,
+            details=json.dumps(dict(details or {}), ensure_ascii=False, sort_keys=True),
+        )
+    )

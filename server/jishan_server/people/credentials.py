@@ -1,0 +1,232 @@
+"""Who stands at the machine: a card (perhaps with a PIN), or a member number with its PIN.
+
+In two steps, because an argon2 hash takes longer than a commit: `prepare` reads and verifies before the writer's
+transaction, `identify` judges inside it, set-based, in the order given. Rules:
+
+- Five wrong PINs in a row close number + PIN for 15 minutes; the card goes on working, as if shown without a PIN.
+- An unknown card is refused. If a wrongly set reader would have printed a known card so, the refusal says
+  `hint="wrong_reader_profile"` for staff; the card is never accepted.
+- How many points a card may spend without its PIN is for the caller, who is told `with_pin`.
+
+The table of tries changes in `identify` only, so a caller that asks it once for each new request counts each try once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from jishan_protocol.cards import mistaken_forms, normalise
+from jishan_protocol.errors import ProtocolError
+from jishan_protocol.sealing import Credential
+from jishan_server.errors import DomainError
+from jishan_server.people.hashing import Hashing
+from jishan_server.people.tables import cards, residents
+
+PIN_TRIES: Final = 5
+PIN_LOCK: Final = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A credential with its slow work done: whether the PIN fitted the hash that was stored when it was looked at.
+
+    `card_hash` is None for a member number, and empty for text that is no card's identity.
+    """
+
+    credential: Credential
+    card_hash: str | None
+    pin_hash: str | None = None
+    pin_fits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """The resident behind a credential. `label` is a masked name, fit for the machine's screen."""
+
+    resident_id: str
+    account_id: str
+    estate_id: str
+    label: str
+    with_pin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Resident:
+    id: str
+    estate_id: str
+    name: str
+    state: str
+    pin_hash: str | None
+    wrong_tries: int
+    locked_until_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    by_card: dict[str, tuple[str, str]]
+    by_number: dict[str, str]
+    residents: dict[str, _Resident]
+
+
+def account_of(resident_id: str) -> str:
+    """The ledger account that holds a resident's points."""
+    return f"res:{resident_id}"
+
+
+def owed_account_of(resident_id: str) -> str:
+    """The ledger account of what a resident owes after a reversed credit was spent."""
+    return f"owed:{resident_id}"
+
+
+def masked(name: str) -> str:
+    """A name as it may be shown in public: 王建华 becomes 王*华, 王华 becomes 王*."""
+    return name[0] + "*" + name[-1] if len(name) > 2 else name[:1] + "*"
+
+
+def prepare(connection: Connection, credentials: Sequence[Credential], hashing: Hashing) -> list[Prepared]:
+    """Verify the PINs among `credentials`, outside of any writing transaction. Nothing is refused here yet."""
+    prepared = [Prepared(credential, _card_hash(credential, hashing)) for credential in credentials]
+    found = _find(connection, [one for one in prepared if one.credential.pin is not None])
+    return [_verified(one, found, hashing) for one in prepared]
+
+
+def identify(
+    connection: Connection, prepared: Sequence[Prepared], hashing: Hashing, now: datetime
+) -> list[Identified | DomainError]:
+    """Say for each credential who it is, or why not; counts wrong PINs. A handful of statements for any number.
+
+    Refusals: card_unknown, card_blocked, member_unknown, pin_wrong, pin_locked, resident_frozen.
+    """
+    found = _find(connection, prepared)
+    mistaken = _mistaken(connection, prepared, found, hashing)
+    before = dict(found.residents)
+    answers = [_judge(one, found, mistaken, hashing, now) for one in prepared]
+    changed = [resident for id, resident in found.residents.items() if resident != before[id]]
+    if changed:
+        connection.execute(
+            update(residents)
+            .where(residents.c.id == bindparam("resident"))
+            .values(pin_wrong_tries=bindparam("tries"), pin_locked_until_at=bindparam("until")),
+            [{"resident": r.id, "tries": r.wrong_tries, "until": r.locked_until_at} for r in changed],
+        )
+    return answers
+
+
+def _judge(
+    one: Prepared, found: _Found, mistaken: frozenset[str], hashing: Hashing, now: datetime
+) -> Identified | DomainError:
+    resident = _resident(one, found)
+    if resident is None:
+        if one.card_hash is None:
+            return DomainError("member_unknown")
+        return DomainError("card_unknown", **({"hint": "wrong_reader_profile"} if one.card_hash in mistaken else {}))
+    if one.card_hash is not None and found.by_card[one.card_hash][1] != "active":
+        return DomainError("card_blocked")
+    by_number = one.card_hash is None
+    with_pin = False
+    if by_number and _is_locked(resident, now):
+        return _pin_locked()
+    if (by_number or one.credential.pin is not None) and not _is_locked(resident, now):
+        with_pin = _pin_fits(one, resident, hashing)
+        tried = found.residents[resident.id] = _after_try(resident, with_pin, now)
+        if not with_pin:
+            return _pin_locked() if _is_locked(tried, now) else DomainError("pin_wrong")
+    if resident.state != "active":
+        return DomainError("resident_frozen")
+    return Identified(resident.id, account_of(resident.id), resident.estate_id, masked(resident.name), with_pin)
+
+
+def _pin_fits(one: Prepared, resident: _Resident, hashing: Hashing) -> bool:
+    if one.pin_hash == resident.pin_hash:
+        return one.pin_fits
+    # A PIN that was set anew since `prepare` looked is verified again, here: rare, and right.
+    return resident.pin_hash is not None and hashing.verify(resident.pin_hash, one.credential.pin or "")
+
+
+def _after_try(resident: _Resident, fits: bool, now: datetime) -> _Resident:
+    if fits:
+        return replace(resident, wrong_tries=0, locked_until_at=None)
+    tries = resident.wrong_tries + 1
+    if tries < PIN_TRIES:
+        return replace(resident, wrong_tries=tries, locked_until_at=None)
+    return replace(resident, wrong_tries=0, locked_until_at=now + PIN_LOCK)
+
+
+def _is_locked(resident: _Resident, now: datetime) -> bool:
+    return resident.locked_until_at is not None and now < resident.locked_until_at
+
+
+def _pin_locked() -> DomainError:
+    return DomainError("pin_locked", tries=PIN_TRIES, minutes=PIN_LOCK // timedelta(minutes=1))
+
+
+def _find(connection: Connection, prepared: Sequence[Prepared]) -> _Found:
+    """Every card, number and resident that the credentials name, in two statements at most."""
+    hashes = {one.card_hash for one in prepared if one.card_hash is not None}
+    numbers = {one.credential.member for one in prepared if one.card_hash is None}
+    columns = (
+        residents.c.id,
+        residents.c.estate_id,
+        residents.c.name,
+        residents.c.state,
+        residents.c.pin_hash,
+        residents.c.pin_wrong_tries,
+        residents.c.pin_locked_until_at,
+    )
+    found = _Found({}, {}, {})
+    if hashes:
+        join = cards.join(residents, cards.c.resident_id == residents.c.id)
+        for row in connection.execute(
+            select(cards.c.hash, cards.c.state, *columns).select_from(join).where(cards.c.hash.in_(hashes))
+        ).tuples():
+            found.by_card[row[0]] = (row[2], row[1])
+            found.residents[row[2]] = _Resident(*row[2:])
+    if numbers:
+        for row in connection.execute(
+            select(residents.c.member_number, *columns).where(residents.c.member_number.in_(numbers))
+        ).tuples():
+            found.by_number[row[0]] = row[1]
+            found.residents[row[1]] = _Resident(*row[1:])
+    return found
+
+
+def _resident(one: Prepared, found: _Found) -> _Resident | None:
+    if one.card_hash is not None:
+        known = found.by_card.get(one.card_hash)
+        return found.residents[known[0]] if known else None
+    id = found.by_number.get(one.credential.member or "")
+    return found.residents[id] if id else None
+
+
+def _verified(one: Prepared, found: _Found, hashing: Hashing) -> Prepared:
+    pin = one.credential.pin
+    resident = _resident(one, found) if pin is not None else None
+    if pin is None or resident is None or resident.pin_hash is None:
+        return one
+    return replace(one, pin_hash=resident.pin_hash, pin_fits=hashing.verify(resident.pin_hash, pin))
+
+
+def _card_hash(credential: Credential, hashing: Hashing) -> str | None:
+    if credential.card is None:
+        return None
+    try:
+        return hashing.card(normalise(credential.card))
+    except ProtocolError:
+        return ""
+
+
+def _mistaken(connection: Connection, prepared: Sequence[Prepared], found: _Found, hashing: Hashing) -> frozenset[str]:
+    """Hashes of the unknown cards that a wrongly set reader would have made of a known one."""
+    forms = {
+        one.card_hash: {hashing.card(form) for form in mistaken_forms(normalise(one.credential.card or ""))}
+        for one in prepared
+        if one.card_hash and one.card_hash not in found.by_card
+    }
+    candidates = frozenset[str]().union(*forms.values())
+    if not candidates:
+        return frozenset()
+    known = set(connection.scalars(select(cards.c.hash).where(cards.c.hash.in_(candidates))))
+    return frozenset(hash for hash, others in forms.items() if others & known)

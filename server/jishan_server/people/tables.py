@@ -1,0 +1,77 @@
+"""Residents with their cards, and staff with their roles and tokens.
+
+Of a card only a keyed hash is kept, of a PIN or password only an argon2 hash, of a token only a SHA-256.
+"""
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Table
+
+from jishan_server.db import Instant, metadata
+
+residents = Table(
+    "residents",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("estate_id", String(40), ForeignKey("organizations.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("phone", String(20)),
+    Column("member_serial", Integer, nullable=False, unique=True),
+    Column("member_number", String(10), nullable=False, unique=True),
+    Column("state", String(10), nullable=False),
+    Column("pin_hash", String(200)),
+    Column("pin_wrong_tries", Integer, nullable=False),
+    Column("pin_locked_until_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("state IN ('active', 'frozen')", name="state_known"),
+    Index("ix_residents_estate_id", "estate_id", "member_serial"),
+)
+
+cards = Table(
+    "cards",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    # HMAC of the card's one identity (jishan_protocol.cards) under the server's key.
+    Column("hash", String(32), nullable=False, unique=True),
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
+    Column("state", String(10), nullable=False),
+    # The identity's last four hex digits, so that a person can tell two cards apart.
+    Column("ending", String(4), nullable=False),
+    Column("bound_at", Instant, nullable=False),
+    Column("blocked_at", Instant),
+    Column("blocked_reason", String(40)),
+    CheckConstraint("state IN ('active', 'blocked')", name="state_known"),
+    Index("ix_cards_resident_id", "resident_id"),
+)
+
+staff = Table(
+    "staff",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("login", String(40), nullable=False, unique=True),
+    Column("name", String(100), nullable=False),
+    Column("password_hash", String(200), nullable=False),
+    # The resident that this member of staff is, if any: nobody approves a credit to themselves.
+    Column("resident_id", String(40), ForeignKey("residents.id")),
+    Column("wrong_tries", Integer, nullable=False),
+    Column("locked_until_at", Instant),
+    Column("created_at", Instant, nullable=False),
+)
+
+staff_roles = Table(
+    "staff_roles",
+    metadata,
+    Column("staff_id", String(40), ForeignKey("staff.id"), nullable=False),
+    Column("role", String(20), nullable=False),
+    # The role holds for this node of the region tree and everything below it.
+    Column("organization_id", String(40), ForeignKey("organizations.id"), nullable=False),
+    PrimaryKeyConstraint("staff_id", "role", "organization_id"),
+)
+
+staff_tokens = Table(
+    "staff_tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("staff_id", String(40), ForeignKey("staff.id"), nullable=False),
+    Column("issued_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)

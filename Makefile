@@ -1,0 +1,52 @@
+# Everything a person does with this tree. Works with GNU make 3.81 and BSD userlands.
+# `make help` lists the targets.
+
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
+	command -v $$name >/dev/null 2>&1 && $$name -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1 \
+	&& echo $$name && break; done)
+VENV = .venv
+BIN = $(VENV)/bin
+SEEDS ?= 100
+ARGS ?=
+
+.PHONY: help install install-run demo test check bench soak lock python
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+python:
+	@test -n "$(PYTHON)" || { \
+	echo "Jishan needs Python 3.11, 3.12 or 3.13 with its venv module. One of these lines installs it:"; \
+	echo "  Debian, Ubuntu, Raspberry Pi OS:  sudo apt-get install -y python3 python3-venv"; \
+	echo "  macOS:                            brew install python@3.13"; \
+	exit 1; }
+
+install: python ## Make .venv with everything that running, testing and building needs
+	@$(PYTHON) tools/bootstrap.py $(VENV) lock/dev.txt
+
+install-run: python
+	@$(PYTHON) tools/bootstrap.py $(VENV) lock/run.txt
+
+demo: install-run ## Server, gateway, broker, one machine and its agent, until Ctrl-C (FRESH=1 starts anew)
+	@FRESH="$(FRESH)" $(BIN)/jishan-sim demo $(ARGS)
+
+test: install ## All tests (ARGS='-k word' picks some)
+	@$(BIN)/pytest $(ARGS)
+
+check: install ## Form, types, import rules, and the tests that need no other program, with 100 simulation seeds
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@JISHAN_SEEDS=$(SEEDS) $(BIN)/pytest -m "not external" $(ARGS)
+
+bench: install ## Measure; prints a table and writes build/bench.json
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: install ## Run the whole-system simulation for SEEDS=n seeds
+	@$(BIN)/python -m tests.system.soak --seeds $(SEEDS) $(ARGS)
+
+lock: install ## Write the lock files anew from pyproject.toml
+	@for set in "run --extra server --extra agent --extra sim --extra build" "dev --all-extras -c lock/run.txt"; do \
+	name=$${set%% *}; $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	--no-annotate --python-version 3.11 --only-binary :all: $${set#* } pyproject.toml -o lock/$$name.txt; done

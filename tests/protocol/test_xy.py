@@ -25,63 +25,22 @@ PARTS: dict[type[Any], tuple[st.SearchStrategy[Any], ...]] = {
     xy.Poll: (),
     xy.Ack: (),
     xy.Check: (SELECTION,),
-    xy.CheckResult: (
-        BYTE,
-        SELECTION,
-    ),
+    xy.CheckResult: (BYTE, SELECTION),
     xy.Press: (SELECTION,),
-    xy.DispensingStatus: (
-        BYTE,
-        SELECTION,
-        BYTE,
-    ),
+    xy.DispensingStatus: (BYTE, SELECTION, BYTE),
     xy.Selected: (SELECTION,),
-    xy.Drive: (
-        st.booleans(),
-        st.booleans(),
-        SELECTION,
-    ),
-    xy.SelectionReport: (
-        SELECTION,
-        FOUR_BYTES,
-        BYTE,
-        BYTE,
-        SELECTION,
-        BYTE,
-    ),
-    xy.SetPrice: (
-        SELECTION,
-        FOUR_BYTES,
-    ),
-    xy.SetStock: (
-        SELECTION,
-        BYTE,
-    ),
-    xy.SetCapacity: (
-        SELECTION,
-        BYTE,
-    ),
-    xy.SetProduct: (
-        SELECTION,
-        SELECTION,
-    ),
+    xy.Drive: (st.booleans(), st.booleans(), SELECTION),
+    xy.SelectionReport: (SELECTION, FOUR_BYTES, BYTE, BYTE, SELECTION, BYTE),
+    xy.SetPrice: (SELECTION, FOUR_BYTES),
+    xy.SetStock: (SELECTION, BYTE),
+    xy.SetCapacity: (SELECTION, BYTE),
+    xy.SetProduct: (SELECTION, SELECTION),
     xy.SetPollInterval: (BYTE,),
-    xy.MoneyReceived: (
-        BYTE,
-        FOUR_BYTES,
-        st.binary(max_size=20),
-    ),
+    xy.MoneyReceived: (BYTE, FOUR_BYTES, st.binary(max_size=20)),
     xy.Credit: (FOUR_BYTES,),
-    xy.DisplayText: (
-        st.binary(min_size=16, max_size=16),
-        BYTE,
-        BYTE,
-    ),
+    xy.DisplayText: (st.binary(min_size=16, max_size=16), BYTE, BYTE),
     xy.Synchronise: (),
-    xy.HostVersion: (
-        BYTE,
-        st.binary(min_size=15, max_size=15),
-    ),
+    xy.HostVersion: (BYTE, st.binary(min_size=15, max_size=15)),
     xy.MachineStateQuery: (),
     xy.MachineState: (
         BYTE,
@@ -97,48 +56,22 @@ PARTS: dict[type[Any], tuple[st.SearchStrategy[Any], ...]] = {
     ),
     xy.LiftQuery: (),
     xy.LiftState: (BYTE,),
-    xy.MenuRequest: (
-        st.sampled_from([0x24, 0x27, 0x33, 0x85]),
-        BYTE,
-        st.binary(max_size=30),
-    ),
-    xy.MenuResponse: (
-        st.sampled_from([0x24, 0x27, 0x33, 0x85]),
-        BYTE,
-        st.binary(max_size=30),
-    ),
+    xy.MenuRequest: (st.sampled_from([0x24, 0x27, 0x33, 0x85]), BYTE, st.binary(max_size=30)),
+    xy.MenuResponse: (st.sampled_from([0x24, 0x27, 0x33, 0x85]), BYTE, st.binary(max_size=30)),
     xy.ReadClock: (),
     xy.SetClock: (DIGITS,),
     xy.Clock: (DIGITS,),
     xy.ClockSet: (BYTE,),
     xy.ReadJamList: (),
     xy.ClearJamList: (),
-    xy.JamList: (
-        st.lists(SELECTION, max_size=60).map(tuple),
-        st.lists(SELECTION, max_size=60).map(tuple),
-    ),
+    xy.JamList: (st.lists(SELECTION, max_size=60).map(tuple), st.lists(SELECTION, max_size=60).map(tuple)),
     xy.JamListCleared: (BYTE,),
     xy.ReadSelectionConfig: (SELECTION,),
-    xy.SelectionConfig: (
-        FOUR_BYTES,
-        SELECTION,
-        BYTE,
-        SELECTION,
-        BYTE,
-        BYTE,
-        BYTE,
-        BYTE,
-    ),
+    xy.SelectionConfig: (FOUR_BYTES, SELECTION, BYTE, SELECTION, BYTE, BYTE, BYTE, BYTE),
     xy.ReadSales: (SELECTION,),
-    xy.Sales: (
-        FOUR_BYTES,
-        FOUR_BYTES,
-    ),
+    xy.Sales: (FOUR_BYTES, FOUR_BYTES),
     xy.OpenCabinet: (BYTE,),
-    xy.Unknown: (
-        st.sampled_from([0x17, 0x25, 0x63, 0xEE]),
-        st.binary(max_size=254),
-    ),
+    xy.Unknown: (st.sampled_from([0x17, 0x25, 0x63, 0xEE]), st.binary(max_size=254)),
 }
 MESSAGES = st.one_of(*(st.builds(kind, *parts) for kind, parts in PARTS.items()))
 PACK_NO = st.integers(1, 255)
@@ -213,21 +146,21 @@ def test_any_bytes_are_cut_without_loss(data: bytes, read_size: int) -> None:
 
 
 @given(MESSAGES, PACK_NO, st.data())
-def test_a_flipped_bit_is_never_read_as_this_message(message: xy.Message, pack_no: int, data: st.DataObject) -> None:
+def test_a_frame_with_a_flipped_bit_is_never_read_whole(message: xy.Message, pack_no: int, data: st.DataObject) -> None:
     raw = bytearray(xy.write(message, pack_no, DEFAULT))
     position = data.draw(st.integers(0, len(raw) - 1))
     raw[position] ^= 1 << data.draw(st.integers(0, 7))
-    assert xy.encode(xy.Frame(raw[2], pack_no)) != bytes(raw)
-    good = xy.write(message, pack_no, DEFAULT)
-    assert all(xy.encode(frame) != good for frame in frames(bytes(raw)))
+    assert all(len(xy.encode(frame)) < len(raw) for frame in frames(bytes(raw)))
 
 
 @given(MESSAGES, PACK_NO)
 def test_a_frame_after_a_cut_one_is_read(message: xy.Message, pack_no: int) -> None:
     raw = xy.write(message, pack_no, DEFAULT)
-    poll = xy.write(xy.Poll(), 1, DEFAULT)
+    # One byte of XOR cannot show every cut: a POLL or two may be taken for the rest of the frame,
+    # but never more than one frame holds.
+    polls = xy.write(xy.Poll(), 1, DEFAULT) * (xy.MAX_FRAME_BYTES // 5 + 1)
     for cut in range(1, len(raw)):
-        assert frames(raw[:cut] + poll)[-1:] == [xy.Frame(xy.POLL, None)]
+        assert frames(raw[:cut] + polls)[-1] == xy.Frame(xy.POLL, None)
 
 
 @given(MESSAGES, PACK_NO)

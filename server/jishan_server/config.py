@@ -1,0 +1,273 @@
+"""Every setting of the server: one frozen dataclass, read once at the start.
+
+Sources, the later one wins: the defaults below, the TOML file that `JISHAN_CONFIG` names (`http_port = 8080`), the
+environment (`JISHAN_HTTP_PORT=8080`). A setting that is unknown or wrong stops the start and names itself. There are no
+default secrets: `jishan-server init` draws the one secret into `secret.key` in the data directory.
+
+An address that is not loopback is served with TLS only (certificates of `init`, or your own); `allow_plain_http` and
+`allow_plain_mqtt` are the settings that say otherwise, for a host behind a TLS proxy.
+"""
+
+import ipaddress
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+SECRET_BYTES: Final = 32
+PREFIX: Final = "JISHAN_"
+
+Log = Literal["json", "text"]
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the message names it, and never shows a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings. Durations and counts are whole numbers, units last in the name."""
+
+    data_dir: Path = Path("jishan-data")
+    """Database, secret, certificates, lock file and local socket lie here, mode 0700."""
+    database_url: str = ""
+    """Empty: SQLite in the data directory. Else `postgresql://...`."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
+    http_threads: int = 8
+    http_trusted_proxy: str = ""
+    """The address of a proxy whose X-Forwarded-For is believed; empty: none."""
+    allow_plain_http: bool = False
+
+    mqtt_url: str = ""
+    """Empty: the embedded broker. Else `mqtts://user:password@host:8883` or `mqtt://...`."""
+    mqtt_host: str = "127.0.0.1"
+    """Where the embedded broker listens."""
+    mqtt_port: int = 1883
+    allow_plain_mqtt: bool = False
+
+    tls_certificate: str = ""
+    """Empty: `pki/server.crt` and `pki/server.key` in the data directory, as `init` made them."""
+    tls_key: str = ""
+
+    log: Log = "json"
+    time_zone: str = "Asia/Shanghai"
+
+    minutes_per_point: int = 60
+    credit_expiry: str = "never"
+    """`never`, `year_end` (31 December 23:59:59 of the scheme's time zone) or `days:N`."""
+    points_without_pin_per_day: int = 20
+    """What a card may spend in a day without its PIN."""
+    token_hours: int = 12
+    logins_per_minute: int = 20
+    """Tries to log in from one address."""
+    requests_per_minute: int = 1200
+    """All requests of one address."""
+    argon2_rounds: int = 2
+    argon2_memory_kib: int = 19456
+    writer_batch: int = 1000
+
+    secret: bytes = field(default=b"", repr=False)
+    """Not a setting of its own: read from `secret.key` by `load`."""
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database as SQLAlchemy names it."""
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir.absolute() / 'jishan.db'}"
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", self.database_url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether one process must do all the writing."""
+        return self.sqlalchemy_url.startswith("sqlite")
+
+    @property
+    def secret_path(self) -> Path:
+        return self.data_dir / "secret.key"
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the running process takes operations from command line tools."""
+        return self.data_dir / "jishan.sock"
+
+    @property
+    def lock_path(self) -> Path:
+        """Locked by the one process that writes to SQLite."""
+        return self.data_dir / "jishan.lock"
+
+    @property
+    def certificate_path(self) -> Path:
+        return Path(self.tls_certificate) if self.tls_certificate else self.data_dir / "pki" / "server.crt"
+
+    @property
+    def key_path(self) -> Path:
+        return Path(self.tls_key) if self.tls_key else self.data_dir / "pki" / "server.key"
+
+    @property
+    def http_tls(self) -> bool:
+        """Whether HTTP is served over TLS: always, when the address is not loopback and nothing says otherwise."""
+        return not is_loopback(self.http_host) and not self.allow_plain_http
+
+    @property
+    def mqtt_tls(self) -> bool:
+        """Whether the embedded broker takes TLS connections."""
+        return not is_loopback(self.mqtt_host) and not self.allow_plain_mqtt
+
+
+def load(environment: Mapping[str, str] = os.environ, **overrides: object) -> Config:
+    """Read the settings and the secret; raises ConfigError. `overrides` are command line options, None = not given."""
+    config = settings(environment, **overrides)
+    if not config.secret_path.is_file():
+        raise ConfigError(f"data_dir: {config.secret_path} is missing; run `jishan-server init` first")
+    if config.secret_path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"data_dir: others may read {config.secret_path}; `chmod 600` it")
+    try:
+        secret = bytes.fromhex(config.secret_path.read_text().strip())
+    except ValueError:
+        secret = b""
+    if len(secret) != SECRET_BYTES:
+        raise ConfigError(f"data_dir: {config.secret_path} does not hold {SECRET_BYTES} bytes in hex")
+    values = {one.name: getattr(config, one.name) for one in fields(Config)}
+    return Config(**values | {"secret": secret})
+
+
+def settings(environment: Mapping[str, str] = os.environ, **overrides: object) -> Config:
+    """Read the settings without the secret, which `init` has yet to make; raises ConfigError."""
+    given: dict[str, object] = {}
+    path = environment.get(PREFIX + "CONFIG")
+    if path:
+        try:
+            given |= tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{PREFIX}CONFIG: {path}: {error}") from error
+    for name, text in environment.items():
+        if name.startswith(PREFIX) and name != PREFIX + "CONFIG":
+            given[name.removeprefix(PREFIX).lower()] = text
+    given |= {name: value for name, value in overrides.items() if value is not None}
+    unknown = given.keys() - _READERS.keys()
+    if unknown:
+        raise ConfigError(f"{min(unknown)}: there is no such setting")
+    config = Config(**{name: _read(name, value) for name, value in given.items()})
+    _check(config)
+    return config
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this host can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read(name: str, value: object) -> Any:
+    try:
+        return _READERS[name](value)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _number(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        text = str(value)
+        if isinstance(value, bool) or re.fullmatch(r"-?[0-9]{1,9}", text, re.ASCII) is None:
+            raise ValueError("not a whole number")
+        if not least <= int(text) <= most:
+            raise ValueError(f"{text} is not from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _text(form: str = r"[^\x00-\x1f]*") -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or re.fullmatch(form, value) is None:
+            raise ValueError(f"does not fit {form}")
+        return value
+
+    return read
+
+
+def _truth(value: object) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    try:
+        return known[str(value).lower()]
+    except KeyError:
+        raise ValueError("neither true nor false") from None
+
+
+def _path(value: object) -> Path:
+    if not str(value):
+        raise ValueError("empty")
+    return Path(str(value))
+
+
+def _zone(value: object) -> str:
+    try:
+        return ZoneInfo(str(value)).key
+    except (OSError, KeyError) as error:
+        raise ValueError("no such time zone") from error
+
+
+def _url(*schemes: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        # The value may hold a password and is not repeated.
+        if str(value) and urlsplit(str(value)).scheme not in schemes:
+            raise ValueError(f"its scheme is none of {', '.join(schemes)}")
+        return str(value)
+
+    return read
+
+
+_READERS: Final[dict[str, Callable[[object], Any]]] = {
+    "data_dir": _path,
+    "database_url": _url("sqlite", "postgres", "postgresql", "postgresql+psycopg"),
+    "http_host": _text(r"\S+"),
+    "http_port": _number(0, 65535),
+    "http_threads": _number(1, 200),
+    "http_trusted_proxy": _text(r"\S*"),
+    "allow_plain_http": _truth,
+    "mqtt_url": _url("mqtt", "mqtts"),
+    "mqtt_host": _text(r"\S+"),
+    "mqtt_port": _number(0, 65535),
+    "allow_plain_mqtt": _truth,
+    "tls_certificate": _text(),
+    "tls_key": _text(),
+    "log": _text(r"json|text"),
+    "time_zone": _zone,
+    "minutes_per_point": _number(1, 1440),
+    "credit_expiry": _text(r"never|year_end|days:[1-9][0-9]{0,4}"),
+    "points_without_pin_per_day": _number(0, 1_000_000),
+    "token_hours": _number(1, 24 * 30),
+    "logins_per_minute": _number(1, 100_000),
+    "requests_per_minute": _number(1, 10_000_000),
+    "argon2_rounds": _number(1, 100),
+    "argon2_memory_kib": _number(8, 4 * 1024 * 1024),
+    "writer_batch": _number(1, 1000),
+}
+
+
+def _check(config: Config) -> None:
+    """Rules that take two settings."""
+    mqtt = urlsplit(config.mqtt_url)
+    if mqtt.scheme == "mqtt" and not is_loopback(mqtt.hostname or "") and not config.allow_plain_mqtt:
+        raise ConfigError("mqtt_url: not TLS and not loopback; use mqtts://, or set allow_plain_mqtt")
+    for name, is_tls in (("http_host", config.http_tls), ("mqtt_host", config.mqtt_tls)):
+        if is_tls and not (config.certificate_path.is_file() and config.key_path.is_file()):
+            raise ConfigError(
+                f"{name}: {getattr(config, name)} is not loopback and there is no certificate at "
+                f"{config.certificate_path}; run `jishan-server init --name NAME`, or set "
+                f"allow_plain_{name.removesuffix('_host')}"
+            )
+    if bool(config.tls_certificate) != bool(config.tls_key):
+        raise ConfigError("tls_key: a certificate and its key go together")

@@ -1,0 +1,62 @@
+"""What the machine says to the person in front of it: a stable code, and a sentence in zh and en.
+
+Each sentence says what happened to the points. Places in braces are filled by `say`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+WORDS: Final[dict[str, tuple[str, str]]] = {
+    # What to do next.
+    "welcome": ("请刷卡或选择商品。", "Please tap your card or choose an item."),
+    "choose": ("请选择商品。", "Please choose an item."),
+    "identify": ("{name_zh},{points}分。请刷卡。", "{name_en}, {points} points. Please tap your card."),
+    "asking": ("正在核对积分,请稍候。", "Checking your points, please wait."),
+    "vending": ("正在出货,请稍候。", "Your item is on its way."),
+    "busy": ("请等上一位完成。", "Please wait until the current exchange is finished."),
+    # How it ended.
+    "dispensed": ("请取走{name_zh}。已扣{points}分。", "Please take your {name_en}. {points} points were used."),
+    "not_dispensed": ("没有出货,您的{points}分已退回。", "Nothing came out. Your {points} points are back."),
+    "outcome_unknown": (
+        "这次还不能确认有没有出货,您的{points}分先留着,不会丢,工作人员会核对后答复您。",
+        "We cannot tell yet whether the item came out. Your {points} points are kept safe; staff will answer you.",
+    ),
+    "lapsed": ("等待超时,没有扣分,请再试一次。", "It took too long. No points were used; please try again."),
+    "cancelled": ("已取消,没有扣分。", "Cancelled. No points were used."),
+    "timed_out": ("操作超时,没有扣分。", "Nothing was chosen in time. No points were used."),
+    "not_sellable": ("{name_zh}暂时不能出货,没有扣分。", "{name_en} cannot be sold right now. No points were used."),
+    "denied": ("{zh}", "{en}"),
+    # Why not.
+    "no_such_selection": ("没有这个货道,请重新选择。", "There is no such selection. Please choose another."),
+    "selection_disabled": ("这个商品暂停兑换,请选别的。", "This item is not available. Please choose another."),
+    "card_blocked": ("这张卡已挂失,请联系服务台。", "This card is blocked. Please ask at the desk."),
+    "bad_card": ("读卡失败,请再刷一次。", "The card could not be read. Please tap again."),
+    # Why the machine does not sell.
+    "not_configured": ("机器还没有设置好,暂停兑换。", "The machine is not set up yet."),
+    "offline": ("网络中断,暂停兑换,没有扣分。", "The network is down. No points were used; please try later."),
+    "closed": ("机器暂停服务。", "The machine is closed for now."),
+    "machine_fault": ("机器故障,等待维修,暂停兑换。", "The machine is waiting for repair."),
+    "dispenser_offline": ("出货装置没有响应,暂停兑换。", "The dispenser does not answer."),
+    "recovering": ("机器正在自检,请稍后再来。", "The machine is checking itself; please come back in a moment."),
+    "door_open": ("柜门开着,暂停兑换。", "The cabinet door is open."),
+    "disk_full": ("机器存储已满,暂停兑换。", "The machine's disk is full."),
+    "journal_behind": ("机器记录不一致,暂停兑换。", "The machine's records do not match; it is waiting for staff."),
+    "outbox_full": ("机器有太多记录没有送出,暂停兑换。", "Too many records wait to be sent; please try later."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A sentence for the person in front of the machine."""
+
+    code: str
+    zh: str
+    en: str
+
+
+def say(code: str, **places: str | int) -> Say:
+    """Fill the sentence of `code`; an unknown code or a missing place is our own mistake and raises KeyError."""
+    zh, en = WORDS[code]
+    return Say(code, zh.format(**places), en.format(**places))

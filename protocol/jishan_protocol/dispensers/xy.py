@@ -82,6 +82,10 @@ def encode(frame: Frame) -> bytes:
     return raw + bytes([checksum(raw)])
 
 
+POLL_FRAME: Final = encode(Frame(POLL, None))
+ACK_FRAME: Final = encode(Frame(ACK, None))
+
+
 class Parser:
     """Cuts a byte stream into frames. The frames it finds do not depend on how the stream was cut into reads."""
 
@@ -173,6 +177,7 @@ class XyProfile:
     `counter_survives_power_cut`: the sales counter is written at the moment the item passes the drop sensor, so that
     after a power cut an unchanged counter proves that nothing fell.
     `ignores_repeated_drive`: a second 06 with the same PackNO turns no motor.
+    `lift` and `heats`: a vend takes these steps, and says so.
     `longest_vend_ms`: after it no motor of that machine is turning any more.
     """
 
@@ -185,6 +190,7 @@ class XyProfile:
     ignores_repeated_drive: bool = False
     drop_sensor: bool = True
     lift: bool = False
+    heats: bool = False
     longest_vend_ms: int = 60_000
 
 
@@ -204,7 +210,7 @@ PROFILES: Final[dict[str, XyProfile]] = {
         ),
         XyProfile(name="no-drop-sensor", drop_sensor=False),
         XyProfile(name="lift", lift=True),
-        XyProfile(name="heated", lift=True, status_length=5, longest_vend_ms=300_000),
+        XyProfile(name="heated", lift=True, heats=True, status_length=5, longest_vend_ms=300_000),
     )
 }
 

@@ -38,7 +38,7 @@ check: install ## Form, types, import rules, and the tests that need no other pr
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@JISHAN_SEEDS=$(SEEDS) $(BIN)/pytest -m "not external" $(ARGS)
+	@SIMULATION_SEEDS=$(SEEDS) $(BIN)/pytest -m "not external" $(ARGS)
 
 bench: install ## Measure; prints a table and writes build/bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)

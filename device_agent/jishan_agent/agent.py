@@ -123,12 +123,13 @@ AgentEvent = (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this machine is, from its enrolment. `keys` sign by key id; `key_id` names the one in use."""
+    """Who this machine is, from its enrolment. `keys` sign by key id, `card_key` hashes the cards of the block list."""
 
     machine_id: str
     shard: int
     key_id: int
     keys: dict[int, bytes] = field(repr=False)
+    card_key: bytes = field(repr=False)
     utc_offset_minutes: int = 480
     agent_version: str = "0"
 
@@ -382,7 +383,7 @@ class Agent:
         return f"{self._random.getrandbits(128):032x}"
 
     def _is_blocked(self, uid: str) -> bool:
-        return self._desired is not None and card_hash(self._identity.key, uid) in self._desired.blocked_cards
+        return self._desired is not None and card_hash(self._identity.card_key, uid) in self._desired.blocked_cards
 
     def _why_not_selling(self) -> str:
         """The first reason not to sell, as a code of `words`; empty while the machine sells."""

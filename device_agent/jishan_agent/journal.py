@@ -285,6 +285,16 @@ class Journal:
         self._connection.execute("UPDATE outbox SET acked_at_ms = NULL WHERE seq >= ?", (from_seq,))
         self._set_about("acked_upto", str(min(self.acked_upto, from_seq - 1)))
 
+    def sign_again(self, sign: Callable[[str, bytes], bytes]) -> None:
+        """Give every kept message a new signature: this machine was enrolled again and has another key.
+
+        `sign(topic, payload)` gives the new payload, with the same id, sequence and content.
+        """
+        rows = self._connection.execute("SELECT seq, topic, payload FROM outbox").fetchall()
+        self._connection.executemany(
+            "UPDATE outbox SET payload = ? WHERE seq = ?", [(sign(topic, payload), seq) for seq, topic, payload in rows]
+        )
+
     # Redemptions.
 
     def save_redemption(self, redemption: Redemption) -> None:

@@ -36,6 +36,7 @@ from jishan_protocol.messages import (
 from jishan_protocol.sealing import Credential, open_credential
 
 KEY = bytes(range(32))
+CARD_KEY = bytes(range(32, 64))
 MACHINE = "m1"
 SHARD = 7
 STEP_MS = 50
@@ -217,7 +218,7 @@ class Bench:
         self.connection = sqlite3.connect(self.directory / "journal.sqlite", isolation_level=None)
         self.journal = Journal(self.connection, f"j{self.seed}")
         self.dispenser = XyDispenser(self.profile, self.journal.pack_number + 64)
-        identity = Identity(MACHINE, SHARD, 1, {1: KEY})
+        identity = Identity(MACHINE, SHARD, 1, {1: KEY}, CARD_KEY)
         self.agent = Agent(identity, self.journal, self.dispenser, self.publish, random.Random(self.seed))
         self.agent.start(self.now_ms)
 

@@ -153,6 +153,7 @@ class XyDispenser:
         self._remembered: deque[xy.Frame] = deque(maxlen=MAX_REMEMBERED)
         self._unreleased: xy.Frame | None = None
         self._unreleased_at_ms = 0
+        self._last_result: xy.DispensingStatus | None = None
         self._reports: dict[int, xy.SelectionReport] = {}
         self._door = "unknown"
         self._first_heard_ms: int | None = None
@@ -218,6 +219,7 @@ class XyDispenser:
         assert self._recovery is None, "no vend before the dispenser is at rest"
         drop_at_ms = min(not_after_ms, now_ms + COMMAND_KEPT_MS)
         self._flight = _Flight(selection, not_after_ms, drop_at_ms, longest_ms=self._profile.longest_vend_ms)
+        self._last_result = None
 
     def release(self, now_ms: int) -> None:
         """The result is on disk: acknowledge it now if the VMC still listens, else when it says it again."""
@@ -336,6 +338,7 @@ class XyDispenser:
         if outcome not in (xy.Outcome.DISPENSED, xy.Outcome.NOT_DISPENSED) or flight.result is not None:
             return False
         flight.result = status.status
+        self._last_result = status
         code = f"xy_{status.status:02x}"
         if outcome is xy.Outcome.DISPENSED:
             self._events.append(base.VendSucceeded(flight.selection, self._profile.drop_sensor, code))
@@ -352,7 +355,8 @@ class XyDispenser:
         if flight is None or flight.sent_at_ms is None or flight.selection != status.selection:
             if self._recovery is not None:
                 self._recovery.is_disturbed = True
-            if outcome is not xy.Outcome.PROGRESS:
+            # The same result once more says nothing new; progress claims nothing.
+            if outcome is not xy.Outcome.PROGRESS and status != self._last_result:
                 self._events.append(base.StrayResult(status.selection, code))
             return
         flight.sign_at_ms = now_ms

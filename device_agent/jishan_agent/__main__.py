@@ -1,0 +1,264 @@
+"""`jishan-agent`: enrol a machine, run it, look at it.
+
+Exit codes of `run`: 0 stopped by a signal, 1 a setting or the journal refuses the start, 3 the disk failed in the
+middle (start again: the journal knows what was under way), 4 a thread died.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, Final, NoReturn
+
+import click
+import serial
+import structlog
+
+from jishan_agent import config
+from jishan_agent.agent import Agent, StopAt, stop_nowhere
+from jishan_agent.config import Config
+from jishan_agent.dispensers.xy import XyDispenser
+from jishan_agent.enrolment import enroll as enroll_machine
+from jishan_agent.journal import JournalBroken, locked, open_journal, read_journal
+from jishan_agent.loop import Loop, boot_time_ms
+from jishan_agent.readers.serial_cards import CardReader
+from jishan_agent.uplink import Uplink, UplinkSettings
+from jishan_protocol.dispensers import xy
+from jishan_protocol.errors import JishanError
+
+EXIT_DISK: Final = 3
+EXIT_THREAD: Final = 4
+PACK_NUMBERS_SKIPPED: Final = 64
+"""A new run may not use at once a number that the last run used after it had last written one down."""
+
+_directory = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("jishan-agent"),
+    show_default=True,
+    help="Where this machine's settings and journal lie.",
+)
+
+
+@click.group()
+def main() -> None:
+    """The program on one vending machine."""
+
+
+@main.command()
+@_directory
+@click.option("--server", required=True, help="https://HOST:PORT of the server.")
+@click.option("--code", required=True, help="The claim code that the server gave for this machine.")
+@click.option("--allow-plain-http", is_flag=True, help="Enrol over HTTP with a server that is not on this host.")
+@click.option("--dispenser-port", help="Remember this port for `run`.")
+@click.option("--card-port", help="Remember this port for `run`.")
+def enroll(
+    directory: Path,
+    server: str,
+    code: str,
+    allow_plain_http: bool,
+    dispenser_port: str | None,
+    card_port: str | None,
+) -> None:
+    """Make this directory the machine that the claim code names."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with locked(directory / "agent.lock"):
+            journal = open_journal(directory, _fresh_id())
+            try:
+                machine_id = enroll_machine(server, code, directory, journal, allow_plain_http=allow_plain_http)
+            finally:
+                journal.close()
+            ports = {"dispenser_port": dispenser_port, "card_port": card_port}
+            config.write(
+                directory, config.enrolled(directory) | {name: port for name, port in ports.items() if port is not None}
+            )
+    except JishanError as error:
+        _refuse(error)
+    click.echo(f"enrolled as {machine_id} in {directory}")
+
+
+@main.command()
+@_directory
+@click.option("--dispenser-port", help="A device, or socket://host:port.")
+@click.option("--dispenser-profile", "--profile", help="Which firmware the dispenser has.")
+@click.option("--card-port", help="The card reader's device, or socket://host:port.")
+@click.option("--card-profile", help="How the card reader prints a UID.")
+def run(directory: Path, **options: str | None) -> None:
+    """Sell, until SIGTERM or Ctrl-C."""
+    try:
+        settings = config.load(directory, os.environ, **options)
+        _configure_log(settings)
+        with locked(directory / "agent.lock"):
+            code = _run(settings)
+    except JournalBroken as error:
+        structlog.get_logger("jishan_agent").critical("journal_broken", error=str(error))
+        click.echo(f"jishan-agent: {error}", err=True)
+        sys.exit(EXIT_DISK)
+    except JishanError as error:
+        _refuse(error)
+    sys.exit(code)
+
+
+@main.command()
+@_directory
+def check(directory: Path) -> None:
+    """Say whether settings, journal and ports are in order; the agent must not be running."""
+    failed = False
+    try:
+        settings = config.load(directory)
+        click.echo(f"settings: ok, machine {settings.machine_id}")
+        with locked(directory / "agent.lock"):
+            journal = open_journal(directory, _fresh_id())
+            click.echo(f"journal: ok, {journal.outbox_length} messages wait, boot {journal.boot}")
+            journal.close()
+        profile, reader = config.dispenser_profile(settings), config.reader_settings(settings)
+        click.echo(f"profiles: ok, dispenser {profile.name}, reader {reader.framing} {reader.profile.form}")
+        for name, url, baud_rate in (
+            ("dispenser_port", settings.dispenser_port, xy.BAUD_RATE),
+            ("card_port", settings.card_port, reader.baud_rate),
+        ):
+            failed |= not _check_port(name, url, baud_rate)
+    except JishanError as error:
+        _refuse(error)
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@_directory
+@click.option("--redemptions", "limit", default=20, show_default=True, help="How many of the newest to show.")
+def state(directory: Path, limit: int) -> None:
+    """Print what the journal and the status file hold, as JSON; the agent may be running."""
+    try:
+        journal = read_journal(directory)
+    except JishanError as error:
+        _refuse(error)
+    desired = journal.desired()
+    words: dict[str, Any] = {
+        "journal_id": journal.journal_id,
+        "boot": journal.boot,
+        "last_seq": journal.last_seq,
+        "outbox_length": journal.outbox_length,
+        "desired_version": desired.version if desired else None,
+        "planogram_version": desired.planogram_version if desired else None,
+        "closed": {"machine" if place is None else str(place): why for place, why in journal.closures().items()},
+        "redemptions": [dataclasses.asdict(one) for one in journal.redemptions(limit)],
+        "status": _status(directory),
+    }
+    journal.close()
+    click.echo(json.dumps(words, ensure_ascii=False, indent=2))
+
+
+def _run(settings: Config) -> int:
+    journal = open_journal(settings.directory, _fresh_id())
+    loop = Loop(settings.directory / "status.json")
+    profile, reader = config.dispenser_profile(settings), config.reader_settings(settings)
+    dispenser = XyDispenser(profile, (journal.pack_number + PACK_NUMBERS_SKIPPED) % 255)
+    if not settings.dispenser_port:
+        raise config.ConfigError("dispenser_port: is not set")
+    loop.add_dispenser(settings.dispenser_port, xy.BAUD_RATE, dispenser)
+    if settings.card_port:
+        loop.add_cards(settings.card_port, reader.baud_rate, CardReader(reader))
+    uplink = Uplink(
+        UplinkSettings(
+            settings.mqtt_url,
+            settings.mqtt_username,
+            settings.mqtt_password,
+            settings.ca_file,
+            settings.machine_id,
+            settings.shard,
+        ),
+        loop.put,
+        SystemRandom(),
+    )
+    agent = Agent(
+        dataclasses.replace(settings.identity, agent_version=_version()),
+        journal,
+        dispenser,
+        uplink.publish,
+        SystemRandom(),
+        _stop_at(os.environ.get("JISHAN_AGENT_STOP_AT", "")),
+        loop.line,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, frame: loop.stop())
+    agent.start(boot_time_ms())
+    uplink.start()
+    try:
+        return 0 if loop.run(agent) else EXIT_THREAD
+    finally:
+        uplink.stop()
+        journal.close()
+
+
+def _stop_at(step: str) -> StopAt:
+    """For the kill tests: end this process, without any farewell, when it reaches `step`."""
+
+    def stop(reached: str) -> None:
+        if reached == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return stop if step else stop_nowhere
+
+
+def _check_port(name: str, url: str, baud_rate: int) -> bool:
+    if not url:
+        click.echo(f"{name}: not set")
+        return name != "dispenser_port"
+    try:
+        with serial.serial_for_url(url, baud_rate, timeout=3, exclusive=True) as port:
+            heard = port.read(1)
+    except (serial.SerialException, OSError) as error:
+        click.echo(f"{name}: {error}")
+        return False
+    is_silent = name == "dispenser_port" and not heard
+    click.echo(f"{name}: {'open, but nothing speaks there' if is_silent else 'ok'}")
+    return not is_silent
+
+
+def _configure_log(settings: Config) -> None:
+    as_text = settings.log == "text"
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _status(directory: Path) -> Any:
+    try:
+        return json.loads((directory / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _version() -> str:
+    try:
+        return version("jishan")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _fresh_id() -> str:
+    return f"{SystemRandom().getrandbits(128):032x}"
+
+
+def _refuse(error: JishanError) -> NoReturn:
+    raise click.ClickException(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The only loop and the only clock: threads bring events, one thread acts on them.
+
+Each serial port has a thread that reads. The dispenser's thread also answers, under `line`, because a POLL must be
+answered within 100 ms, however long an fsync takes in the loop. An exception in any thread ends the process: a machine
+that is half alive is worse than one that starts again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import serial
+import structlog
+
+from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke, Status
+from jishan_agent.dispensers.base import Dispenser
+from jishan_agent.readers.serial_cards import CardReader, Tapped
+from jishan_agent.vending import Identified
+from jishan_protocol.sealing import Credential
+
+READ_TIMEOUT_S: Final = 0.2
+"""How soon a port's thread sees that it is to stop; bytes wake it at once."""
+
+WRITE_TIMEOUT_S: Final = 0.5
+"""With nobody reading, a write blocks after some 8 KB."""
+
+FIRST_REOPEN_S: Final = 0.2
+LONGEST_REOPEN_S: Final = 5.0
+
+LONGEST_WAIT_S: Final = 1.0
+"""The loop looks at the time at least so often; it is also how long a signal may wait."""
+
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_time_ms() -> int:
+    """Milliseconds since the host started, counting its sleep: a deadline must not pause with the host."""
+    return time.clock_gettime_ns(_CLOCK) // 1_000_000
+
+
+class Port:
+    """A serial port that is opened again whenever it went away. `received` runs in the port's own thread."""
+
+    def __init__(self, url: str, baud_rate: int, received: Callable[[bytes], None], failed: Callable[[], None]) -> None:
+        self._url = url
+        self._baud_rate = baud_rate
+        self._received = received
+        self._failed = failed
+        self._serial: serial.SerialBase | None = None
+        self._stopping = threading.Event()
+        self._log = structlog.get_logger("jishan_agent.port").bind(port=url)
+        self._thread = threading.Thread(target=self._run_or_fail, name=f"port {url}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port and end the thread."""
+        self._stopping.set()
+        self._thread.join(LONGEST_REOPEN_S + READ_TIMEOUT_S)
+
+    def write(self, output: bytes) -> None:
+        """Write now, or lose it: what comes late must not be sent."""
+        port = self._serial
+        if port is None:
+            return
+        try:
+            port.write(output)
+        except (serial.SerialException, OSError) as error:
+            self._log.warning("port_lost", error=str(error))
+            self._close()
+
+    def _run_or_fail(self) -> None:
+        try:
+            self._run()
+        except Exception:
+            self._log.exception("port_failed")
+            self._failed()
+
+    def _run(self) -> None:
+        delay_s = FIRST_REOPEN_S
+        while not self._stopping.is_set():
+            if self._read_until_lost():
+                delay_s = FIRST_REOPEN_S
+            self._stopping.wait(delay_s)
+            delay_s = min(2 * delay_s, LONGEST_REOPEN_S)
+
+    def _read_until_lost(self) -> bool:
+        """Open and read; True if anything came before the port went away."""
+        has_read = False
+        try:
+            port = self._serial = serial.serial_for_url(
+                self._url, self._baud_rate, timeout=READ_TIMEOUT_S, write_timeout=WRITE_TIMEOUT_S, exclusive=True
+            )
+            self._log.info("port_open")
+            while not self._stopping.is_set() and self._serial is port:
+                # The first byte is waited for; the rest of what has come is taken with it.
+                data = port.read(1)
+                if data:
+                    has_read = True
+                    self._received(data + port.read(port.in_waiting))
+        except (serial.SerialException, OSError, TypeError) as error:
+            # pyserial: a port that was closed under a read raises TypeError, an unplugged one OSError.
+            self._log.warning("port_lost", error=str(error))
+        finally:
+            self._close()
+        return has_read
+
+    def _close(self) -> None:
+        port, self._serial = self._serial, None
+        if port is not None:
+            port.close()
+
+
+class Loop:
+    """Joins an agent to its ports and its uplink, and runs it in the calling thread."""
+
+    def __init__(self, status_path: Path) -> None:
+        self.line = threading.RLock()
+        self._events: queue.SimpleQueue[AgentEvent | None] = queue.SimpleQueue()
+        self._has_failed = False
+        self._is_stopping = False
+        self._status_path = status_path
+        self._status: Status | None = None
+        self._dispenser: Dispenser | None = None
+        self._dispenser_port: Port | None = None
+        self._card_port: Port | None = None
+
+    def put(self, event: AgentEvent) -> None:
+        """Queue an event from any thread."""
+        self._events.put(event)
+
+    def stop(self) -> None:
+        """End `run` soon; may be called from a signal handler."""
+        self._is_stopping = True
+        self._events.put(None)
+
+    def fail(self) -> None:
+        """End `run` with an error: a thread has died."""
+        self._has_failed = True
+        self.stop()
+
+    def add_dispenser(self, url: str, baud_rate: int, dispenser: Dispenser) -> None:
+        """Read and answer the dispenser on the port `url`."""
+
+        def received(data: bytes) -> None:
+            with self.line:
+                dispenser.receive(data, boot_time_ms())
+                output = dispenser.take_output()
+                if output:
+                    port.write(output)
+            self.put(DispenserSpoke())
+
+        port = Port(url, baud_rate, received, self.fail)
+        self._dispenser, self._dispenser_port = dispenser, port
+
+    def add_cards(self, url: str, baud_rate: int, reader: CardReader) -> None:
+        """Read cards on the port `url`."""
+
+        def received(data: bytes) -> None:
+            for tap in reader.receive(data, boot_time_ms()):
+                if isinstance(tap, Tapped):
+                    self.put(Identified(Credential(card=tap.uid)))
+                else:
+                    self.put(CardUnreadable(tap.detail))
+
+        self._card_port = Port(url, baud_rate, received, self.fail)
+
+    def run(self, agent: Agent) -> bool:
+        """Run until `stop`; False if a thread died. An exception of the agent goes through: the process ends."""
+        ports = [port for port in (self._dispenser_port, self._card_port) if port is not None]
+        for port in ports:
+            port.start()
+        try:
+            while not self._is_stopping:
+                self._turn(agent)
+        finally:
+            for port in ports:
+                port.stop()
+        return not self._has_failed
+
+    def _turn(self, agent: Agent) -> None:
+        wakeup_ms = agent.next_wakeup_ms
+        wait_s = LONGEST_WAIT_S if wakeup_ms is None else (wakeup_ms - boot_time_ms()) / 1000
+        try:
+            event = self._events.get(timeout=min(max(wait_s, 0), LONGEST_WAIT_S))
+        except queue.Empty:
+            event = None
+        if event is not None:
+            agent.handle(event, boot_time_ms())
+        if wakeup_ms is not None and boot_time_ms() >= wakeup_ms:
+            agent.tick(boot_time_ms())
+        self._flush()
+        self._show(agent.status)
+
+    def _flush(self) -> None:
+        """Write what the agent made the driver say."""
+        if self._dispenser is None or self._dispenser_port is None:
+            return
+        with self.line:
+            output = self._dispenser.take_output()
+            if output:
+                self._dispenser_port.write(output)
+
+    def _show(self, status: Status) -> None:
+        """Keep the status file up to date, for a screen or a person."""
+        if status == self._status:
+            return
+        self._status = status
+        temporary = self._status_path.with_suffix(".new")
+        try:
+            temporary.write_text(json.dumps(dataclasses.asdict(status), ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.replace(self._status_path)
+        except OSError:
+            # A full disk must not stop what the reserve is there for.
+            temporary.unlink(missing_ok=True)

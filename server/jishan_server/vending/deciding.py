@@ -1,0 +1,115 @@
+"""Whether an item may be given for points: pure, before the ledger is asked.
+
+`decide` judges asks in their order against one picture of the world, each seeing what the ones before it took.
+The ledger judges the points afterwards; where it refuses, the caller decides the rest again without that one.
+Source of the refusals: decisions, "The redemption table" and "Slot stock"; texts: `jishan_server.errors`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from jishan_protocol.messages import Authorize
+from jishan_server.errors import DomainError
+from jishan_server.people.credentials import Identified
+from jishan_server.vending.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class MachineView:
+    """What of a machine decides: `state` enrolled sells, any other does not."""
+
+    estate_id: str
+    state: str
+    is_caught_up: bool
+    planogram_version: int
+    unknown_cards: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """One selection: what the planogram says of it, and how many items are free."""
+
+    product_id: str
+    points: int
+    is_enabled: bool
+    is_closed: bool
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question, with who asks (or why nobody could be identified; None when that was not even looked at)."""
+
+    machine_id: str
+    wish: Authorize
+    who: Identified | DomainError | None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What holds now: slots by (machine, selection), residents with a redemption open, points spent without PIN."""
+
+    machines: Mapping[str, MachineView]
+    slots: Mapping[tuple[str, int], SlotView]
+    busy: Set[str]
+    spent_without_pin: Mapping[str, int]
+
+
+def goods_refusal(wish: Authorize, machine: MachineView, slot: SlotView | None, taken: int) -> DomainError | None:
+    """Why this machine does not give this item now, whoever asks; `taken` items went to asks before this one."""
+    if machine.state != "enrolled":
+        return DomainError("machine_closed")
+    if not machine.is_caught_up:
+        return DomainError("machine_catching_up")
+    if wish.planogram_version != machine.planogram_version:
+        return DomainError("changed")
+    if slot is None:
+        return DomainError("selection_unknown")
+    if (wish.product_id, wish.points) != (slot.product_id, slot.points):
+        return DomainError("changed")
+    if not slot.is_enabled or slot.is_closed:
+        return DomainError("selection_closed")
+    if slot.free - taken < 1:
+        return DomainError("sold_out")
+    return None
+
+
+def person_refusal(
+    wish: Authorize, machine: MachineView, who: Identified, is_busy: bool, spent: int, rules: Rules
+) -> DomainError | None:
+    """Why this resident does not get it here; `spent` points went today without a PIN."""
+    if who.estate_id != machine.estate_id:
+        return DomainError("resident_elsewhere")
+    if is_busy:
+        return DomainError("another_redemption_open")
+    if not who.with_pin and spent + wish.points > rules.points_without_pin_per_day:
+        return DomainError("pin_required")
+    return None
+
+
+def decide(asks: Sequence[Ask], world: World, rules: Rules) -> list[DomainError | None]:
+    """Give for each ask its refusal, or None where only the ledger is still to be asked."""
+    taken: Counter[tuple[str, int]] = Counter()
+    busy = set(world.busy)
+    spent = Counter(world.spent_without_pin)
+    refusals: list[DomainError | None] = []
+    for ask in asks:
+        machine, place, wish = world.machines[ask.machine_id], (ask.machine_id, ask.wish.selection), ask.wish
+        refusal = goods_refusal(wish, machine, world.slots.get(place), taken[place])
+        if refusal is None and isinstance(ask.who, DomainError):
+            refusal = ask.who
+            if refusal.code == "card_unknown" and machine.unknown_cards >= rules.unknown_cards:
+                refusal = DomainError("too_many_unknown_cards")
+        elif refusal is None and isinstance(ask.who, Identified):
+            resident = ask.who.resident_id
+            refusal = person_refusal(wish, machine, ask.who, resident in busy, spent[resident], rules)
+            if refusal is None:
+                taken[place] += 1
+                busy.add(resident)
+                if not ask.who.with_pin:
+                    spent[resident] += wish.points
+        refusals.append(refusal)
+    return refusals

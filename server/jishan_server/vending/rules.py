@@ -1,0 +1,39 @@
+"""The numbers that vending goes by. Defaults of named settings; each says why it is what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an operator may set for the whole scheme."""
+
+    # The agent counts it from having asked: check (a few polls) and a person's patience fit into it.
+    vend_within_s: int = 30
+    heartbeat_s: int = 15
+    # Three missed beats and a slow network.
+    offline_after: timedelta = timedelta(seconds=60)
+    # A heated vend of an XY machine takes that long.
+    longest_vend: timedelta = timedelta(minutes=5)
+    checked_after: timedelta = timedelta(minutes=2)
+    graded_up_after: timedelta = timedelta(hours=24)
+    # What a card may spend on one local day without its PIN, if it is lost.
+    points_without_pin_per_day: int = 20
+    # A machine that shows more unknown cards than this in the span is being tried out by somebody.
+    unknown_cards: int = 20
+    unknown_cards_span: timedelta = timedelta(minutes=10)
+    claim_code_lives: timedelta = timedelta(hours=24)
+    # Decisions against residents, by one decider, at one machine or about one resident, before a second person signs.
+    refusals_alone: int = 3
+    refusals_span: timedelta = timedelta(days=30)
+    # The longest an `authorize` may say it is valid; the agent asks again with the same id.
+    longest_ask: timedelta = timedelta(minutes=2)
+    time_zone: str = "Asia/Shanghai"
+
+    def day_start(self, now: datetime) -> datetime:
+        """When the local day of `now` began."""
+        local = now.astimezone(ZoneInfo(self.time_zone))
+        return local.replace(hour=0, minute=0, second=0, microsecond=0)

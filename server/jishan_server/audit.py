@@ -7,15 +7,14 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, String, Table, Text, insert
+from sqlalchemy import Column, Connection, Index, String, Table, Text, insert
 
-from jishan_server.db import Instant, metadata
+from jishan_server.db import Instant, Serial, append_only, metadata
 
 entries = Table(
     "audit_entries",
     metadata,
-    # SQLite numbers only INTEGER keys by itself.
-    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("number", Serial, primary_key=True, autoincrement=True),
     Column("recorded_at", Instant, nullable=False),
     Column("actor", String(64), nullable=False),
     Column("action", String(40), nullable=False),
@@ -25,6 +24,7 @@ entries = Table(
     Column("details", Text, nullable=False),
     Index("ix_audit_entries_subject", "subject_type", "subject_id"),
 )
+append_only(entries)
 
 
 def record(

@@ -14,7 +14,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -22,6 +22,8 @@ from zoneinfo import ZoneInfo
 
 SECRET_BYTES: Final = 32
 PREFIX: Final = "JISHAN_"
+OTHERS: Final = ("JISHAN_AGENT_", "JISHAN_SIM_", "JISHAN_CONFIG")
+"""Variables of other programs, and the one that names the file."""
 
 Log = Literal["json", "text"]
 
@@ -52,6 +54,8 @@ class Config:
     """Where the embedded broker listens."""
     mqtt_port: int = 1883
     allow_plain_mqtt: bool = False
+    mqtt_public_url: str = ""
+    """What machines are told to connect to; empty: the host they enrolled at, and the broker's port."""
 
     tls_certificate: str = ""
     """Empty: `pki/server.crt` and `pki/server.key` in the data directory, as `init` made them."""
@@ -104,12 +108,17 @@ class Config:
         return self.data_dir / "jishan.lock"
 
     @property
+    def pki_dir(self) -> Path:
+        """The certificates of `init`."""
+        return self.data_dir / "pki"
+
+    @property
     def certificate_path(self) -> Path:
-        return Path(self.tls_certificate) if self.tls_certificate else self.data_dir / "pki" / "server.crt"
+        return Path(self.tls_certificate) if self.tls_certificate else self.pki_dir / "server.crt"
 
     @property
     def key_path(self) -> Path:
-        return Path(self.tls_key) if self.tls_key else self.data_dir / "pki" / "server.key"
+        return Path(self.tls_key) if self.tls_key else self.pki_dir / "server.key"
 
     @property
     def http_tls(self) -> bool:
@@ -125,6 +134,7 @@ class Config:
 def load(environment: Mapping[str, str] = os.environ, **overrides: object) -> Config:
     """Read the settings and the secret; raises ConfigError. `overrides` are command line options, None = not given."""
     config = settings(environment, **overrides)
+    _check(config)
     if not config.secret_path.is_file():
         raise ConfigError(f"data_dir: {config.secret_path} is missing; run `jishan-server init` first")
     if config.secret_path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -135,12 +145,11 @@ def load(environment: Mapping[str, str] = os.environ, **overrides: object) -> Co
         secret = b""
     if len(secret) != SECRET_BYTES:
         raise ConfigError(f"data_dir: {config.secret_path} does not hold {SECRET_BYTES} bytes in hex")
-    values = {one.name: getattr(config, one.name) for one in fields(Config)}
-    return Config(**values | {"secret": secret})
+    return replace(config, secret=secret)
 
 
 def settings(environment: Mapping[str, str] = os.environ, **overrides: object) -> Config:
-    """Read the settings without the secret, which `init` has yet to make; raises ConfigError."""
+    """Read the settings as `init` needs them, before there are secret and certificates; raises ConfigError."""
     given: dict[str, object] = {}
     path = environment.get(PREFIX + "CONFIG")
     if path:
@@ -149,15 +158,13 @@ def settings(environment: Mapping[str, str] = os.environ, **overrides: object) -
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{PREFIX}CONFIG: {path}: {error}") from error
     for name, text in environment.items():
-        if name.startswith(PREFIX) and name != PREFIX + "CONFIG":
+        if name.startswith(PREFIX) and not name.startswith(OTHERS):
             given[name.removeprefix(PREFIX).lower()] = text
     given |= {name: value for name, value in overrides.items() if value is not None}
     unknown = given.keys() - _READERS.keys()
     if unknown:
         raise ConfigError(f"{min(unknown)}: there is no such setting")
-    config = Config(**{name: _read(name, value) for name, value in given.items()})
-    _check(config)
-    return config
+    return Config(**{name: _read(name, value) for name, value in given.items()})
 
 
 def is_loopback(host: str) -> bool:
@@ -241,6 +248,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "mqtt_host": _text(r"\S+"),
     "mqtt_port": _number(0, 65535),
     "allow_plain_mqtt": _truth,
+    "mqtt_public_url": _url("mqtt", "mqtts"),
     "tls_certificate": _text(),
     "tls_key": _text(),
     "log": _text(r"json|text"),

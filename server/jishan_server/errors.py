@@ -35,6 +35,10 @@ CODES: Final[dict[str, Code]] = {
     "capture_not_whole": Code(
         409, "扣除的积分必须与预留的一致,没有改动。", "A capture takes the whole hold; nothing was changed."
     ),
+    "cause_booked": Code(409, "这件事已经记过账了,没有重复处理。", "This was booked before; nothing was done twice."),
+    "expiry_invalid": Code(
+        422, "有效期必须晚于现在,没有改动。", "Points must end later than now. Nothing was changed."
+    ),
     "hold_closed": Code(
         409, "这笔预留的积分已经处理过了,没有重复处理。", "This hold was closed before; nothing was done twice."
     ),
@@ -49,6 +53,8 @@ CODES: Final[dict[str, Code]] = {
         "积分不够:这件需要{needed}分,现在可用{available}分。没有扣分。",
         "Not enough points: this takes {needed}, and {available} are available. Nothing was taken.",
     ),
+    "not_owed": Code(409, "没有这么多欠分({owed}),没有改动。", "Only {owed} points are owed. Nothing was changed."),
+    "not_reversible": Code(409, "这一笔不能冲正,没有改动。", "This entry cannot be reversed. Nothing was changed."),
     "points_invalid": Code(
         422,
         "积分必须是 1 到 1000000 之间的整数,没有改动。",
@@ -112,6 +118,11 @@ CODES: Final[dict[str, Code]] = {
     # Staff, roles and tokens
     "forbidden": Code(403, "您没有做这件事的权限,没有改动。", "You are not permitted to do this. Nothing was changed."),
     "login_failed": Code(401, "账号或密码不对。", "The login or the password is wrong."),
+    "login_invalid": Code(
+        422,
+        "账号名应为 3 到 40 个小写字母、数字或 . _ -,以字母开头。没有改动。",
+        "A login has 3 to 40 lower-case letters, digits or . _ -, and starts with a letter. Nothing was changed.",
+    ),
     "login_locked": Code(
         429,
         "连续错误次数太多,请{minutes}分钟后再试。",
@@ -163,6 +174,12 @@ CODES: Final[dict[str, Code]] = {
         "商品或积分刚刚更新,没有扣分。请重新选择。",
         "The item or its price has just changed. Nothing was taken; please choose again.",
     ),
+    "alert_still_open": Code(
+        409,
+        "兑换还没有处理完,提醒会随它一起结束。没有改动。",
+        "The redemption is still open; the alert ends with it. Nothing was changed.",
+    ),
+    "alert_unknown": Code(404, "没有找到这条提醒。", "There is no such alert."),
     "claim_code_expired": Code(410, "注册码已过期,请重新生成。", "This claim code has expired; please make a new one."),
     "claim_code_unknown": Code(404, "注册码不对。", "There is no such claim code."),
     "claim_code_used": Code(
@@ -182,7 +199,17 @@ CODES: Final[dict[str, Code]] = {
         "The machine is still catching up; please try again soon. Nothing was taken.",
     ),
     "machine_closed": Code(409, "机器暂停服务,没有扣分。", "The machine is closed for now. Nothing was taken."),
+    "machine_enrolled_too_often": Code(
+        409,
+        "这台机器注册次数已达上限({limit}),请换一个机器编号。",
+        "This machine was enrolled {limit} times; please give it a new id.",
+    ),
     "machine_exists": Code(409, "这个机器编号已经有了,没有改动。", "This machine id is taken. Nothing was changed."),
+    "machine_must_enroll": Code(
+        409,
+        "这台机器({state})需要重新注册,没有改动。",
+        "This machine ({state}) has to enrol again. Nothing was changed.",
+    ),
     "machine_unknown": Code(404, "没有找到这台机器。", "There is no such machine."),
     "planogram_conflict": Code(
         409,
@@ -192,6 +219,7 @@ CODES: Final[dict[str, Code]] = {
     "planogram_invalid": Code(
         422, "货道表有误:{detail}。没有改动。", "The planogram is wrong: {detail}. Nothing was changed."
     ),
+    "product_exists": Code(409, "这个商品编号已经有了,没有改动。", "This product id is taken. Nothing was changed."),
     "reason_required": Code(422, "请填写原因,没有改动。", "Please give a reason. Nothing was changed."),
     "redemption_not_captured": Code(
         409,
@@ -202,6 +230,9 @@ CODES: Final[dict[str, Code]] = {
         409,
         "这次兑换不是待确认状态({state}),没有改动。",
         "This redemption is not in doubt ({state}). Nothing was changed.",
+    ),
+    "redemption_not_open": Code(
+        409, "这次兑换已经结束({state}),没有改动。", "This redemption is over ({state}). Nothing was changed."
     ),
     "redemption_unknown": Code(404, "没有找到这次兑换。", "There is no such redemption."),
     "second_person_required": Code(
@@ -233,6 +264,7 @@ CODES: Final[dict[str, Code]] = {
         "内容太大(上限{limit}字节),没有改动。",
         "The body is too large (at most {limit} bytes). Nothing was changed.",
     ),
+    "cursor_invalid": Code(400, "翻页位置不对,请从头查询。", "The cursor is not one of ours; please start over."),
     "fields_invalid": Code(
         422, "有字段填写不对:{names}。没有改动。", "Some fields are wrong: {names}. Nothing was changed."
     ),

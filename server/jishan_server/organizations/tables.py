@@ -1,6 +1,6 @@
-"""The region tree: county > street > estate > building, with free names for the levels."""
+"""The region tree (county > street > estate > building, the levels named freely), and who has which role in it."""
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table
+from sqlalchemy import Column, ForeignKey, Index, PrimaryKeyConstraint, String, Table
 
 from jishan_server.db import Instant, metadata
 
@@ -13,4 +13,14 @@ organizations = Table(
     Column("name", String(200), nullable=False),
     Column("created_at", Instant, nullable=False),
     Index("ix_organizations_parent_id", "parent_id"),
+)
+
+staff_roles = Table(
+    "staff_roles",
+    metadata,
+    Column("staff_id", String(40), ForeignKey("staff.id"), nullable=False),
+    Column("role", String(20), nullable=False),
+    # The role holds for this node of the region tree and everything below it.
+    Column("organization_id", String(40), ForeignKey("organizations.id"), nullable=False),
+    PrimaryKeyConstraint("staff_id", "role", "organization_id"),
 )

@@ -30,9 +30,23 @@ class Hashing:
     rounds: int = 2
     memory_kib: int = 19456
 
+    @property
+    def card_key(self) -> bytes:
+        """The key under which cards are hashed, here and in the block lists of machines."""
+        return self._derived(b"card")
+
+    @property
+    def cursor_key(self) -> bytes:
+        """The key that signs the cursors of lists."""
+        return self._derived(b"cursor")
+
+    def drawn(self, purpose: str, operation_id: str) -> bytes:
+        """32 bytes that look random, always the same for one operation: a secret that is shown but not kept."""
+        return hmac.digest(self._derived(b"drawn"), f"{purpose}\n{operation_id}".encode(), "sha256")
+
     def card(self, uid: str) -> str:
         """The keyed hash of a card's identity."""
-        return card_hash(self._derived(b"card"), uid)
+        return card_hash(self.card_key, uid)
 
     def secret(self, secret: str, operation_id: str) -> str:
         """The argon2id hash of a PIN or password that `operation_id` sets."""

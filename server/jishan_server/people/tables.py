@@ -1,9 +1,9 @@
-"""Residents with their cards, and staff with their roles and tokens.
+"""Residents with their cards, and staff with their tokens.
 
 Of a card only a keyed hash is kept, of a PIN or password only an argon2 hash, of a token only a SHA-256.
 """
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Table
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, String, Table
 
 from jishan_server.db import Instant, metadata
 
@@ -54,16 +54,6 @@ staff = Table(
     Column("wrong_tries", Integer, nullable=False),
     Column("locked_until_at", Instant),
     Column("created_at", Instant, nullable=False),
-)
-
-staff_roles = Table(
-    "staff_roles",
-    metadata,
-    Column("staff_id", String(40), ForeignKey("staff.id"), nullable=False),
-    Column("role", String(20), nullable=False),
-    # The role holds for this node of the region tree and everything below it.
-    Column("organization_id", String(40), ForeignKey("organizations.id"), nullable=False),
-    PrimaryKeyConstraint("staff_id", "role", "organization_id"),
 )
 
 staff_tokens = Table(

@@ -1,0 +1,61 @@
+"""Logging in and out, and who one is."""
+
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from jishan_server.api import schemas
+from jishan_server.api.asking import actor, change, member, operation_id, parts
+from jishan_server.api.blueprints import blueprint
+from jishan_server.api.paging import page
+from jishan_server.people import staff
+from jishan_server.people.hashing import token_hash
+from jishan_server.reading import reading
+
+auth = blueprint("auth", "Tokens of staff")
+
+
+@auth.post("/auth/token")
+@auth.arguments(schemas.Login)
+@auth.response(201, schemas.Token)
+@auth.doc(security=[])
+def create_token(body: dict[str, str]) -> dict[str, Any]:
+    """Log in with login and password; the token goes into `Authorization: Bearer`."""
+    staff_id, fits = staff.prepare_login(reading(), parts().hashing, body["login"], body["password"])
+    token = secrets.token_urlsafe(32)
+    expires_at = parts().clock() + timedelta(hours=parts().config.token_hours)
+    attempt = staff.LogIn(staff_id, fits, token_hash(token), expires_at)
+    return change("log_in", attempt, id=secrets.token_hex(16)) | {"token": token}
+
+
+@auth.delete("/auth/token")
+@auth.response(204)
+def delete_token() -> None:
+    """Log out: the token of this request ends at once."""
+    change("log_out", staff.LogOut(actor(), member().token_hash))
+
+
+@auth.get("/me")
+@auth.response(200, schemas.Staff)
+def me() -> dict[str, Any]:
+    """Who this token belongs to, with roles and permissions."""
+    return staff.view(reading(), actor())
+
+
+@auth.post("/staff")
+@auth.arguments(schemas.NewStaff)
+@auth.response(201, schemas.Staff)
+def create_staff(body: dict[str, Any]) -> dict[str, Any]:
+    """Make an account for a member of staff."""
+    id = operation_id()
+    hash = staff.hashed_password(parts().hashing, body["password"], id)
+    grants = tuple(staff.Grant(staff.Role(one["role"]), one["organization_id"]) for one in body["roles"])
+    new = staff.CreateStaff(actor(), body["login"], body["name"], hash, grants, body["resident_id"])
+    return change("create_staff", new, id=id)
+
+
+@auth.get("/staff")
+@auth.response(200, schemas.page_of(schemas.Staff))
+def list_staff() -> dict[str, Any]:
+    """The staff in one's scope."""
+    return page(staff.members(reading(), actor()))

@@ -1,0 +1,66 @@
+"""Credits: recorded by one person, approved by another."""
+
+from typing import Any
+
+from jishan_server.api import schemas
+from jishan_server.api.asking import actor, change
+from jishan_server.api.blueprints import blueprint
+from jishan_server.api.paging import page, read_cursor
+from jishan_server.organizations.roles import Permission, permit, scope
+from jishan_server.reading import reading
+from jishan_server.volunteering import credits as volunteering
+
+credits = blueprint("credits", "Points for volunteer work")
+
+
+@credits.post("/credits")
+@credits.arguments(schemas.NewCredit)
+@credits.response(201, schemas.Credit)
+def record_credit(body: dict[str, Any]) -> dict[str, Any]:
+    """Record a credit; it waits for another person's approval."""
+    return change("record_credit", volunteering.RecordCredit(actor=actor(), **body), key_required=True)
+
+
+@credits.get("/credits")
+@credits.arguments(schemas.CreditsWanted, location="query")
+@credits.response(200, schemas.page_of(schemas.Credit))
+def list_credits(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Credits in one's scope, oldest first."""
+    estates = {wanted["estate_id"]} if wanted["estate_id"] else scope(reading(), actor(), Permission.CREDIT_READ)
+    if wanted["estate_id"]:
+        permit(reading(), actor(), Permission.CREDIT_READ, wanted["estate_id"])
+    return page(
+        *volunteering.page(
+            reading(),
+            estates,
+            state=wanted["state"],
+            resident_id=wanted["resident_id"],
+            after=read_cursor(wanted["cursor"]),
+            limit=wanted["limit"],
+        )
+    )
+
+
+@credits.get("/credits/<id:credit_id>")
+@credits.response(200, schemas.Credit)
+def get_credit(credit_id: str) -> dict[str, Any]:
+    """One credit."""
+    return volunteering.credit(reading(), actor(), credit_id)
+
+
+@credits.post("/credits/<id:credit_id>/approve")
+@credits.arguments(schemas.Approval)
+@credits.response(200, schemas.Credit)
+def approve_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
+    """Approve: the points are posted to the ledger."""
+    decision = volunteering.DecideCredit(actor(), credit_id, body["reason"])
+    return change("approve_credit", decision, key_required=True)
+
+
+@credits.post("/credits/<id:credit_id>/reject")
+@credits.arguments(schemas.Why)
+@credits.response(200, schemas.Credit)
+def reject_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
+    """Reject, with a reason: no points move."""
+    decision = volunteering.DecideCredit(actor(), credit_id, body["reason"])
+    return change("reject_credit", decision, key_required=True)

@@ -1,0 +1,171 @@
+"""The web application: the JSON API, its documentation, health and metrics. `create_app` makes one from its parts.
+
+Nothing is global: two apps in one process share neither database nor figures nor limits.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from flask import Flask, Response, g, jsonify, request
+from flask.typing import ResponseReturnValue
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_smorest import Api
+from flask_swagger_ui import get_swaggerui_blueprint
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.routing import BaseConverter
+
+from jishan_server.api import failures
+from jishan_server.api.asking import MAX_BODY_BYTES, member
+from jishan_server.api.asking import parts as parts_of_app
+from jishan_server.api.auth import auth
+from jishan_server.api.bodies import JsonRequest, check_body
+from jishan_server.api.credits import credits
+from jishan_server.api.estates import estates
+from jishan_server.api.machines import machines
+from jishan_server.api.redemptions import redemptions
+from jishan_server.api.residents import residents
+from jishan_server.parts import Parts
+from jishan_server.reading import db, reading
+
+REQUEST_ID_FORM: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
+API: Final = "/api/v1"
+DOCS: Final = f"{API}/docs"
+PUBLIC: Final = frozenset({"auth.create_token", "machines.enroll"})
+"""Endpoints of the API that take no token; everything else below /api/v1 does."""
+
+log = structlog.get_logger(__name__)
+
+
+class IdConverter(BaseConverter):
+    """An id of ours in a path; anything else is no such page."""
+
+    regex = "[0-9a-z_-]{1,40}"
+
+
+def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Flask:
+    """The web application on parts that live as long as it does; `is_ready` speaks for what else runs here."""
+    app = Flask(__name__, static_folder=None)
+    app.request_class = JsonRequest
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.url_map.converters["id"] = IdConverter
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        # The pool of the given engine, with its settings for each connection.
+        SQLALCHEMY_DATABASE_URI=parts.config.sqlalchemy_url,
+        SQLALCHEMY_ENGINE_OPTIONS={"pool": parts.engine.pool},
+        API_TITLE="Jishan",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.0.3",
+        OPENAPI_URL_PREFIX=API,
+        OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={
+            "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+            "security": [{"token": []}],
+        },
+    )
+    app.extensions["jishan"] = parts
+    db.init_app(app)
+    failures.register(app)
+    _watch(app)
+    limiter = Limiter(
+        get_remote_address,
+        app=app,
+        storage_uri="memory://",
+        default_limits=[f"{parts.config.requests_per_minute}/minute"],
+        headers_enabled=True,
+    )
+    _guard(app)
+    api = Api(app)
+    for part in (auth, estates, residents, credits, machines, redemptions):
+        api.register_blueprint(part)
+    for endpoint in PUBLIC:
+        app.view_functions[endpoint] = limiter.limit(f"{parts.config.logins_per_minute}/minute")(
+            app.view_functions[endpoint]
+        )
+    app.register_blueprint(
+        get_swaggerui_blueprint(
+            # A null validator: the badge would ask another host.
+            DOCS,
+            f"{API}/openapi.json",
+            config={"app_name": "Jishan API", "validatorUrl": None},
+            blueprint_name="docs",
+        )
+    )
+    _add_health(app, is_ready)
+    return app
+
+
+def _watch(app: Flask) -> None:
+    """Give each request an id, count it, and log it."""
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
+        g.began_s = time.monotonic()
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        seconds = time.monotonic() - g.began_s
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        metrics = parts_of_app().metrics
+        metrics.requests.labels(route, str(response.status_code)).inc()
+        metrics.request_seconds.labels(route).observe(seconds)
+        response.headers["X-Request-ID"] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        # The documentation page starts itself with a script of its own; nothing comes from another host.
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+            "img-src 'self' data:; frame-ancestors 'none'"
+        )
+        log.info("request", method=request.method, route=route, status=response.status_code, ms=round(seconds * 1000))
+        return response
+
+
+def _guard(app: Flask) -> None:
+    """Refuse what is no JSON, and, below /api/v1, who is not logged in."""
+
+    @app.before_request
+    def guard() -> ResponseReturnValue | None:
+        if (
+            request.path.startswith(f"{API}/")
+            and request.endpoint is not None
+            and request.endpoint not in PUBLIC
+            and not request.endpoint.startswith(("docs.", "api-docs."))
+        ):
+            member()
+        return check_body()
+
+
+def _add_health(app: Flask, is_ready: Callable[[], bool]) -> None:
+    @app.get("/healthz")
+    def healthz() -> ResponseReturnValue:
+        """The process answers."""
+        return jsonify(status="ok")
+
+    @app.get("/readyz")
+    def readyz() -> ResponseReturnValue:
+        """The database answers, the writer takes operations, and so does whatever else runs here."""
+        try:
+            database = reading().execute(text("SELECT 1")).scalar() == 1
+        except SQLAlchemyError:
+            database = False
+        found = {"database": database, "writer": parts_of_app().writer.is_alive(), "link": is_ready()}
+        return jsonify(status="ok" if all(found.values()) else "unavailable", **found), (
+            200 if all(found.values()) else 503
+        )
+
+    @app.get("/metrics")
+    def figures() -> ResponseReturnValue:
+        """Figures for Prometheus."""
+        return Response(generate_latest(parts_of_app().metrics.registry), content_type=CONTENT_TYPE_LATEST)

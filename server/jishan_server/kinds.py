@@ -1,0 +1,84 @@
+"""Every operation that people and programs may ask of the writer: from its name to its body and its use case.
+
+The gateway's own kind, one message from a machine, is not here: it comes over the link only.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from jishan_server.organizations import tree
+from jishan_server.people import residents, staff
+from jishan_server.vending import alerts, decisions, machines
+from jishan_server.vending.rules import Rules
+from jishan_server.volunteering import credits
+from jishan_server.volunteering.rules import CreditRules
+from jishan_server.writer import Kind, Operation
+
+RunOne = Callable[[Connection, Operation, datetime], Any]
+
+BODIES: Final[dict[str, type]] = {
+    "create_organization": tree.CreateOrganization,
+    "create_staff": staff.CreateStaff,
+    "log_in": staff.LogIn,
+    "log_out": staff.LogOut,
+    "create_resident": residents.CreateResident,
+    "freeze_resident": residents.FreezeResident,
+    "bind_card": residents.BindCard,
+    "block_card": residents.BlockCard,
+    "replace_card": residents.ReplaceCard,
+    "set_pin": residents.SetPin,
+    "record_credit": credits.RecordCredit,
+    "approve_credit": credits.DecideCredit,
+    "reject_credit": credits.DecideCredit,
+    "create_machine": machines.CreateMachine,
+    "make_claim_code": machines.MakeClaimCode,
+    "enroll": machines.Enroll,
+    "create_product": machines.CreateProduct,
+    "publish_planogram": machines.PublishPlanogram,
+    "count_stock": machines.CountStock,
+    "set_slot_open": machines.SetSlotOpen,
+    "set_machine_open": machines.SetMachineOpen,
+    "lose_machine": machines.LoseMachine,
+    "resolve": decisions.Resolve,
+    "reverse": decisions.Reverse,
+    "give_up": decisions.GiveUp,
+    "mark_alert": alerts.MarkAlert,
+}
+"""The body of each kind, for those who read operations from JSON."""
+
+
+def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
+    """The use case of each kind, with the rules it goes by."""
+    one_by_one: dict[str, RunOne] = {
+        "create_organization": tree.create_organization,
+        "create_staff": staff.create_staff,
+        "log_out": staff.log_out,
+        "create_resident": residents.create_resident,
+        "freeze_resident": residents.freeze_resident,
+        "bind_card": residents.bind_card,
+        "block_card": residents.block_card,
+        "replace_card": residents.replace_card,
+        "set_pin": residents.set_pin,
+        "record_credit": partial(credits.record_credit, rules=credit_rules),
+        "approve_credit": partial(credits.approve_credit, rules=credit_rules),
+        "reject_credit": credits.reject_credit,
+        "create_machine": machines.create_machine,
+        "make_claim_code": partial(machines.make_claim_code, rules=rules),
+        "enroll": machines.enroll,
+        "create_product": machines.create_product,
+        "publish_planogram": machines.publish_planogram,
+        "count_stock": machines.count_stock,
+        "set_slot_open": machines.set_slot_open,
+        "set_machine_open": machines.set_machine_open,
+        "lose_machine": machines.lose_machine,
+        "resolve": partial(decisions.resolve, rules=rules),
+        "reverse": decisions.reverse,
+        "give_up": decisions.give_up,
+        "mark_alert": alerts.mark_alert,
+    }
+    # Tries to log in are counted even when they are refused, so they are no savepoint's business.
+    return {"log_in": Kind(run_batch=staff.log_in)} | {name: Kind(run_one=run) for name, run in one_by_one.items()}

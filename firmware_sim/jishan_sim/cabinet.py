@@ -178,6 +178,16 @@ class Cabinet:
         """Power is back; nothing turns."""
         self.powered = True
 
+    def open_door(self, is_open: bool) -> None:
+        """A person opens or closes the door."""
+        self.door_open = is_open
+        self.revision += 1
+
+    def set_temperature(self, celsius: int | None) -> None:
+        """The cold room's temperature; None while it cannot be read."""
+        self.temperature_c = celsius
+        self.revision += 1
+
     def refill(self, selection: int, items: int | None = None) -> None:
         """A person frees the coil and fills it, to its capacity or to `items`. KeyError for a slot that is none."""
         slot = self.slots[selection]

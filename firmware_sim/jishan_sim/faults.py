@@ -166,7 +166,7 @@ def from_mapping(settings: object) -> Faults:
     try:
         known: dict[str, Any] = _SCHEMA(unknown=RAISE).load(settings)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise FaultsError(dict(_flat(error.messages))) from None
+        raise FaultsError(dict(flat_messages(error.messages))) from None
     return Faults(
         **known
         | {"vend": VendFaults(**known.get("vend", {}))}
@@ -193,15 +193,14 @@ def from_file(path: Path) -> Faults:
     return from_mapping(settings)
 
 
-def _flat(messages: Any, path: str = "") -> list[tuple[str, str]]:
+def flat_messages(messages: Any, path: str = "") -> list[tuple[str, str]]:
     """Marshmallow's nested messages as (dotted name, words), without the names of its own making."""
-    if isinstance(messages, dict):
-        return [
-            pair
-            for name, below in messages.items()
-            for pair in _flat(below, path if name in ("_schema", "value", "key") else f"{path}.{name}".lstrip("."))
-        ]
-    return [(path or "faults", " ".join(map(str, messages)) if isinstance(messages, list) else str(messages))]
+    if not isinstance(messages, dict):
+        return [(path or "body", " ".join(map(str, messages)) if isinstance(messages, list) else str(messages))]
+    flat: list[tuple[str, str]] = []
+    for name, below in messages.items():
+        flat += flat_messages(below, path if name in ("_schema", "value", "key") else f"{path}.{name}".lstrip("."))
+    return flat
 
 
 class Line:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+
 from jishan_protocol.dispensers import xy
 from jishan_sim.cabinet import Slot
 from jishan_sim.faces.xy import XyFace, cabinet_for

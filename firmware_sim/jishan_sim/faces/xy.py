@@ -125,8 +125,8 @@ class XyFace:
         self.set_faults(faults)
 
     def set_faults(self, faults: Faults) -> None:
-        """Replace every fault from now on; a vend under way keeps its own. A used entry of `once` leaves `faults`."""
-        self.faults = faults
+        """Replace every fault from now on; a vend under way keeps its own. What is used up leaves `faults`."""
+        self.faults = replace(faults, clock_jump_s=0)
         self._to_host.faults = self._from_host.faults = faults.line
         self.cabinet.drop_sensor = faults.drop_sensor
         self._clock_shift_s += faults.clock_jump_s
@@ -361,7 +361,7 @@ class XyFace:
                 config = xy.SelectionConfig(slot.price, slot.stock, slot.capacity, slot.product, 1, 0, 0, 0)
                 self._say(config, now_ms)
             case xy.OpenCabinet():
-                cabinet.door_open = True
+                cabinet.open_door(True)
                 self._say(xy.MenuResponse(xy.MENU_OPEN_CABINET, xy.OP_WRITE, b"\x00"), now_ms)
 
     # --- a vend ---

@@ -1,0 +1,209 @@
+"""The control port of a simulated machine: press, tap a card, look inside, break things. JSON over HTTP.
+
+It is the hand and the eye of a test or of a person, not part of the machine. Every answer is JSON; a request that is
+refused is answered with 400 and `{"code": "invalid", "errors": {field: what is wrong}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flask import Flask, request
+from flask.typing import ResponseReturnValue
+from marshmallow import RAISE, Schema, ValidationError, fields
+from marshmallow.validate import Length, Range
+from werkzeug.exceptions import HTTPException
+
+from jishan_protocol.dispensers import xy
+from jishan_protocol.errors import ProtocolError
+from jishan_sim.decode import xy_lines
+from jishan_sim.faces.xy import XyFace
+from jishan_sim.faults import FaultsError, flat_messages, from_mapping, to_mapping
+from jishan_sim.machine import Machine
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+DEFAULT_LOG_FRAMES: Final = 100
+MAX_LOG_FRAMES: Final = 1_000
+
+_SELECTION: Final = Range(0, xy.MAX_SELECTION)
+
+
+def _switch() -> fields.Boolean:
+    return fields.Boolean(required=True, truthy={True}, falsy={False})
+
+
+def _schema(**of: fields.Field[Any]) -> Schema:
+    return Schema.from_dict(dict(of))(unknown=RAISE)
+
+
+PRESS: Final = _schema(selection=fields.Integer(strict=True, required=True, validate=_SELECTION))
+TAP: Final = _schema(uid=fields.String(required=True, validate=Length(1, 64)))
+POWER: Final = _schema(on=_switch())
+DOOR: Final = _schema(open=_switch())
+TEMPERATURE: Final = _schema(
+    celsius=fields.Integer(strict=True, required=True, allow_none=True, validate=Range(-40, 60))
+)
+REFILL: Final = _schema(
+    selection=fields.Integer(strict=True, load_default=None, allow_none=True, validate=_SELECTION),
+    items=fields.Integer(strict=True, load_default=None, allow_none=True, validate=Range(0, 255)),
+)
+MONEY: Final = _schema(
+    mode=fields.Integer(strict=True, load_default=1, validate=Range(1, 9)),
+    amount=fields.Integer(strict=True, required=True, validate=Range(1, 2**32 - 1)),
+)
+
+
+class Invalid(Exception):
+    """A request that names something that is not so. `errors` maps fields to words."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__(str(errors))
+        self.errors = dict(errors)
+
+
+def create_app(machine: Machine) -> Flask:
+    """The HTTP side of one machine."""
+    app = Flask("jishan_sim")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+
+    @app.errorhandler(Invalid)
+    def invalid(error: Invalid) -> ResponseReturnValue:
+        return {"code": "invalid", "errors": error.errors}, 400
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> ResponseReturnValue:
+        return {"code": error.name.lower().replace(" ", "_"), "errors": {}}, error.code or 500
+
+    @app.get("/healthz")
+    def healthz() -> ResponseReturnValue:
+        return {"ok": True}
+
+    @app.get("/state")
+    def state() -> ResponseReturnValue:
+        with machine.at_work() as (face, now_ms):
+            return state_of(face, now_ms)
+
+    @app.post("/press")
+    def press() -> ResponseReturnValue:
+        body = _body(PRESS)
+        with machine.at_work() as (face, now_ms):
+            face.press(body["selection"], now_ms)
+        return {"ok": True}
+
+    @app.post("/tap")
+    def tap() -> ResponseReturnValue:
+        body = _body(TAP)
+        try:
+            machine.tap(body["uid"])
+        except ProtocolError as error:
+            raise Invalid({"uid": error.detail}) from None
+        except ValueError as error:
+            raise Invalid({"uid": str(error)}) from None
+        return {"ok": True}
+
+    @app.post("/power")
+    def power() -> ResponseReturnValue:
+        body = _body(POWER)
+        with machine.at_work() as (face, now_ms):
+            (face.power_on if body["on"] else face.power_cut)(now_ms)
+        return {"ok": True}
+
+    @app.post("/door")
+    def door() -> ResponseReturnValue:
+        body = _body(DOOR)
+        with machine.at_work() as (face, _):
+            face.cabinet.open_door(body["open"])
+        return {"ok": True}
+
+    @app.post("/temperature")
+    def temperature() -> ResponseReturnValue:
+        body = _body(TEMPERATURE)
+        with machine.at_work() as (face, _):
+            face.cabinet.set_temperature(body["celsius"])
+        return {"ok": True}
+
+    @app.post("/refill")
+    def refill() -> ResponseReturnValue:
+        body = _body(REFILL)
+        with machine.at_work() as (face, now_ms):
+            slots = face.cabinet.slots
+            if body["selection"] is not None and body["selection"] not in slots:
+                raise Invalid({"selection": f"there is no slot {body['selection']}"})
+            for selection in list(slots) if body["selection"] is None else [body["selection"]]:
+                face.cabinet.refill(selection, body["items"])
+                face.report(selection, now_ms)
+        return {"ok": True}
+
+    @app.post("/money")
+    def money() -> ResponseReturnValue:
+        body = _body(MONEY)
+        with machine.at_work() as (face, now_ms):
+            face.insert_money(body["mode"], body["amount"], now_ms)
+        return {"ok": True}
+
+    @app.get("/faults")
+    def faults() -> ResponseReturnValue:
+        with machine.at_work() as (face, _):
+            return to_mapping(face.faults)
+
+    @app.put("/faults")
+    def set_faults() -> ResponseReturnValue:
+        try:
+            wanted = from_mapping(request.get_json())
+        except FaultsError as error:
+            raise Invalid(error.errors) from None
+        with machine.at_work() as (face, _):
+            face.set_faults(wanted)
+            return to_mapping(face.faults)
+
+    @app.get("/log")
+    def log() -> ResponseReturnValue:
+        limit = request.args.get("limit", DEFAULT_LOG_FRAMES, type=int)
+        if not 1 <= limit <= MAX_LOG_FRAMES:
+            raise Invalid({"limit": f"1 to {MAX_LOG_FRAMES}"})
+        with machine.at_work() as (face, _):
+            newest = list(face.log)[-limit:]
+        return {
+            "frames": [
+                {"at_ms": one.at_ms, "sender": one.sender, "bytes": one.raw.hex(" ").upper(), **line}
+                for one in newest
+                for line in xy_lines(one.raw)
+            ]
+        }
+
+    return app
+
+
+def state_of(face: XyFace, now_ms: int) -> dict[str, Any]:
+    """What the machine holds, knows and has let go, as JSON."""
+    cabinet = face.cabinet
+    inside = cabinet.snapshot()
+    return {
+        "now_ms": now_ms,
+        "face": "xy",
+        "profile": face.profile.name,
+        "powered": cabinet.powered,
+        "turning": cabinet.turning,
+        "turns": cabinet.turns,
+        "door_open": cabinet.door_open,
+        "temperature_c": cabinet.temperature_c,
+        "drop_sensor": cabinet.drop_sensor,
+        "slots": inside["slots"],
+        "items_dropped": cabinet.items_dropped(),
+        "dropped": [drop._asdict() for drop in cabinet.dropped],
+        "sales": {
+            selection: {"count": count, "amount": amount} for selection, (count, amount) in inside["sales"].items()
+        },
+        "jammed": inside["jammed"],
+        "late_answers": face.late_answers,
+        "bad_bytes": face.bad_bytes,
+    }
+
+
+def _body(schema: Schema) -> dict[str, Any]:
+    try:
+        body: dict[str, Any] = schema.load(request.get_json())
+    except ValidationError as error:
+        raise Invalid(dict(flat_messages(error.messages))) from None
+    return body

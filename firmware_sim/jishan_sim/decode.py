@@ -1,0 +1,88 @@
+"""What passed a serial line, in words: one line of JSON for each frame. For a person in front of a machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+from jishan_protocol.dispensers import xy
+from jishan_protocol.errors import ProtocolError
+
+MAX_CAPTURE_BYTES: Final = 64 * 1024 * 1024
+
+
+def xy_lines(data: bytes) -> Iterator[dict[str, object]]:
+    """One description for each XY frame, and one for each run of bytes that are no frame."""
+    parser = xy.Parser()
+    for found in parser.feed(data) + parser.finish():
+        if isinstance(found, xy.BadBytes):
+            yield {"ok": False, "error": found.error, "detail": found.detail, "bytes": _spaced(found.raw)}
+            continue
+        try:
+            yield {"ok": True, **xy.describe(found)}
+        except ProtocolError as error:
+            raw = xy.encode(found)
+            yield {"ok": False, "error": error.reason, "detail": error.detail, "bytes": _spaced(raw)}
+
+
+DECODERS: Final[dict[str, Callable[[bytes], Iterator[dict[str, object]]]]] = {"xy": xy_lines}
+
+
+def from_hex(text: str) -> bytes:
+    """The bytes in hex digits with any white space between them. ValueError says where they are none."""
+    digits = re.sub(r"\s+", "", text)
+    bad = re.search(r"[^0-9A-Fa-f]", digits)
+    if bad is not None:
+        raise ValueError(f"{bad[0]!r} is no hex digit")
+    if len(digits) % 2:
+        raise ValueError(f"{len(digits)} hex digits are not whole bytes")
+    return bytes.fromhex(digits)
+
+
+@click.command()
+@click.argument("protocol", type=click.Choice(sorted(DECODERS)))
+@click.argument("capture", required=False)
+def decode(protocol: str, capture: str | None) -> None:
+    """Print each frame of CAPTURE as one line of JSON.
+
+    CAPTURE is hex with any white space, or a file (of hex, or of the bytes themselves); without it, or with -, standard
+    input is read. Exits 0 when every byte belonged to a frame, 1 when some did not.
+    """
+    try:
+        data = _read_capture(capture)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="CAPTURE") from None
+    all_good = True
+    for line in DECODERS[protocol](data):
+        all_good = all_good and bool(line["ok"])
+        click.echo(json.dumps(line, ensure_ascii=False))
+    sys.exit(0 if all_good else 1)
+
+
+def _read_capture(capture: str | None) -> bytes:
+    if capture is None or capture == "-":
+        raw = sys.stdin.buffer.read(MAX_CAPTURE_BYTES)
+    elif (path := _file(capture)) is not None:
+        with path.open("rb") as opened:
+            raw = opened.read(MAX_CAPTURE_BYTES)
+    else:
+        return from_hex(capture)
+    return from_hex(raw.decode("ascii")) if raw.isascii() else raw
+
+
+def _file(name: str) -> Path | None:
+    try:
+        path = Path(name)
+        return path if path.is_file() else None
+    except OSError:  # hex too long for a name
+        return None
+
+
+def _spaced(raw: bytes) -> str:
+    return raw.hex(" ").upper()

@@ -5,6 +5,8 @@ The scripted ends speak through the real codecs; they do only what a test tells 
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import random
 import sqlite3
 from collections import deque
@@ -13,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from jishan_agent.agent import Agent, DispenserSpoke, Identity, LinkDown, LinkUp, Received
+from jishan_agent.agent import Agent, DispenserSpoke, Identity, LinkDown, LinkUp, Received, stop_nowhere
 from jishan_agent.dispensers.base import Pressed
 from jishan_agent.dispensers.xy import XyDispenser
 from jishan_agent.journal import Journal
@@ -208,10 +211,13 @@ class Bench:
     def __init__(self, directory: Path, profile: xy.XyProfile) -> None:
         self.directory, self.profile = directory, profile
         self.now_ms = 0
-        self.vmc, self.server = Vmc(), Server()
+        self.vmc: Any = Vmc()
+        self.vmc.profile = profile
+        self.server = Server()
         self.seed = 0
         self.is_linked = False
-        self.start()
+        self.stop_at: Callable[[str], None] = stop_nowhere
+        self.connection: sqlite3.Connection | None = None
 
     def start(self) -> None:
         self.seed += 1
@@ -219,7 +225,14 @@ class Bench:
         self.journal = Journal(self.connection, f"j{self.seed}")
         self.dispenser = XyDispenser(self.profile, self.journal.pack_number + 64)
         identity = Identity(MACHINE, SHARD, 1, {1: KEY}, CARD_KEY)
-        self.agent = Agent(identity, self.journal, self.dispenser, self.publish, random.Random(self.seed))
+        self.agent = Agent(
+            identity,
+            self.journal,
+            self.dispenser,
+            self.publish,
+            random.Random(self.seed),
+            lambda step: self.stop_at(step),
+        )
         self.agent.start(self.now_ms)
 
     def publish(self, topic: str, payload: bytes) -> None:
@@ -228,9 +241,37 @@ class Bench:
 
     def crash(self) -> None:
         """The process is gone: what was not committed is gone with it."""
+        assert self.connection is not None
         self.connection.rollback()
         self.connection.close()
         self.is_linked = False
+        self.server.down.clear()
+        self.stop_at = stop_nowhere
+
+    def crash_at(self, step: str, crash: type[BaseException]) -> None:
+        """Let the process end when it reaches `step`, once."""
+
+        def stop(reached: str) -> None:
+            if reached == step:
+                raise crash
+
+        self.stop_at = stop
+
+    def survive(self, crash: type[BaseException], act: Callable[[], None]) -> None:
+        """Do `act`; where the process ends in it, start a new one and link it."""
+        try:
+            act()
+        except crash:
+            self.crash()
+            self.start()
+            self.link()
+
+    def reopen(self) -> None:
+        """A person has looked: a newer document, and everything is for sale again."""
+        self.stop_at = stop_nowhere
+        assert self.server.desired is not None
+        self.server.desired = dataclasses.replace(self.server.desired, version=self.server.desired.version + 1)
+        self.run(40_000)
 
     def link(self) -> None:
         self.is_linked = True
@@ -293,20 +334,28 @@ class Bench:
         self.server.answer = lambda ask: Denied(ask.redemption_id, code, "积分不够", "Too few points")
 
 
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    """The agent's log of thousands of virtual seconds is not for a test report."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 @pytest.fixture
 def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Make a bench for a profile name; connections are closed at the end."""
     made: list[Bench] = []
 
-    def make(profile: str = "default") -> Bench:
-        bench = Bench(tmp_path, xy.PROFILES[profile])
-        bench.vmc.profile = xy.PROFILES[profile]
+    def make(profile: str = "default", *, start: bool = True, directory: Path = tmp_path) -> Bench:
+        bench = Bench(directory, xy.PROFILES[profile])
+        if start:
+            bench.start()
         made.append(bench)
         return bench
 
     yield make
     for bench in made:
-        bench.connection.close()
+        if bench.connection is not None:
+            bench.connection.close()
 
 
 @pytest.fixture

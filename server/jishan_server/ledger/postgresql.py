@@ -1,0 +1,136 @@
+"""The ledger's statements on PostgreSQL, on the raw cursor: each takes and gives plain tuples.
+
+Several processes may book at once: the limited accounts of a batch are locked in the order of their numbers, all at
+once, and only then is its serial drawn. Rows go in by one `unnest`. What a look before the lock missed is refused by a
+unique key, and the batch is run again.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+import psycopg
+
+from jishan_server.ledger.digest import FIRST, Head
+from jishan_server.ledger.model import Known, Row, Standing
+
+Cursor = psycopg.Cursor[Any]
+
+# Advisory locks of this class number the writers' chains of digests; a connection holds its own until it closes.
+CHAIN_LOCKS: Final = 0x6A73
+# Connections that book at once; a server has one for each process.
+MAX_WRITERS: Final = 1_000
+
+_KNOWN: Final = """
+SELECT t.id, t.sequence, t.kind, d.id, c.id, t.points, t.row_hash
+FROM transfers t JOIN accounts d ON d.number = t.debit JOIN accounts c ON c.number = t.credit
+WHERE t.id = ANY(%s)
+"""
+_CLOSED: Final = "SELECT pending FROM transfers WHERE pending = ANY(%s)"
+_REVERSED: Final = "SELECT reverses FROM transfers WHERE reverses = ANY(%s)"
+_CAUSES: Final = """
+SELECT t.kind, t.cause_type, t.cause_id, t.cause_revision
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[]) AS k (kind, type, id, revision)
+JOIN transfers t ON t.cause_id = k.id AND t.kind = k.kind AND t.cause_type = k.type AND t.cause_revision = k.revision
+"""
+_ACCOUNTS: Final = """
+SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id FROM accounts WHERE id = ANY(%s)
+"""
+_LOCK: Final = """
+SELECT number, posted, held, next_expiry_at, is_frozen, last_sequence
+FROM balances WHERE number = ANY(%s) ORDER BY number FOR UPDATE
+"""
+_CHAIN: Final = "SELECT pg_try_advisory_lock(%s, %s)"
+_HEAD: Final = """
+SELECT nextval('batch_serial'), (SELECT coalesce(max(day), '') FROM days), b.number, b.digest
+FROM (SELECT 1) AS one LEFT JOIN LATERAL
+  (SELECT number, digest FROM batches WHERE writer = %s ORDER BY number DESC LIMIT 1) AS b ON true
+"""
+_INSERT: Final = """
+INSERT INTO transfers SELECT * FROM unnest(
+  %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::bigint[],
+  %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+  %s::bigint[], %s::bigint[], %s::bytea[])
+"""
+_BATCH: Final = "INSERT INTO batches VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+_BALANCES: Final = """
+UPDATE balances b SET posted = n.posted, held = n.held, next_expiry_at = n.next_expiry_at, last_sequence = n.last
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+  AS n (number, posted, held, next_expiry_at, last)
+WHERE b.number = n.number
+"""
+
+
+def known(cursor: Cursor, ids: Iterable[str]) -> dict[str, Known]:
+    """The transfers with these ids that the ledger holds."""
+    return {row[0]: Known(*row[1:]) for row in cursor.execute(_KNOWN, (list(ids),))}
+
+
+def closed_holds(cursor: Cursor, sequences: Collection[int]) -> frozenset[int]:
+    """Which of these holds have a capture or void."""
+    return frozenset(row[0] for row in cursor.execute(_CLOSED, (list(sequences),)))
+
+
+def reversed_transfers(cursor: Cursor, sequences: Collection[int]) -> frozenset[int]:
+    """Which of these transfers have a reversal."""
+    return frozenset(row[0] for row in cursor.execute(_REVERSED, (list(sequences),)))
+
+
+def causes(cursor: Cursor, keys: Iterable[tuple[str, str, str, int]]) -> frozenset[tuple[str, str, str, int]]:
+    """Which of these (kind, cause type, cause id, cause revision) are booked."""
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    return frozenset(tuple(row) for row in cursor.execute(_CAUSES, columns)) if columns else frozenset()
+
+
+def standings(cursor: Cursor, ids: Collection[str]) -> dict[str, Standing]:
+    """The accounts with these ids, what never changes about them; `lock` brings the rest."""
+    return {row[1]: Standing(*row) for row in cursor.execute(_ACCOUNTS, (list(ids),))}
+
+
+def lock(cursor: Cursor, standing: Collection[Standing]) -> None:
+    """Lock the limited ones in the order of their numbers, and read how they stand."""
+    limited = {one.number: one for one in standing if one.is_limited}
+    for number, posted, held, next_expiry_ms, is_frozen, last in cursor.execute(_LOCK, (list(limited),)):
+        one = limited[number]
+        one.posted, one.held, one.next_expiry_ms, one.is_frozen = posted, held, next_expiry_ms, is_frozen
+        one.last_sequence = last
+
+
+def writer(cursor: Cursor, info: dict[Any, Any]) -> int:
+    """The chain of this connection: the lowest that no other open connection holds. `info` lives as long as it."""
+    if "ledger_writer" not in info:
+        for number in range(1, MAX_WRITERS + 1):
+            row = cursor.execute(_CHAIN, (CHAIN_LOCKS, number)).fetchone()
+            if row is not None and row[0]:
+                info["ledger_writer"] = number
+                break
+        else:
+            raise RuntimeError(f"more than {MAX_WRITERS} connections book at once")
+    found: int = info["ledger_writer"]
+    return found
+
+
+def head(cursor: Cursor, writer: int) -> tuple[int, Head]:
+    """A serial for the next batch, and the end of the writer's chain."""
+    row = cursor.execute(_HEAD, (writer,)).fetchone()
+    assert row is not None
+    serial, closed_day, number, digest = row
+    return serial, Head(number or 0, digest or FIRST, closed_day)
+
+
+def write(
+    cursor: Cursor,
+    rows: Sequence[Row],
+    changed: Collection[Standing],
+    batch: tuple[int, int, int, int, bytes, bytes, str, int],
+) -> None:
+    """Insert the rows and the batch, and bring the balances up."""
+    cursor.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
+    if changed:
+        write_balances(cursor, changed)
+    cursor.execute(_BATCH, batch)
+
+
+def write_balances(cursor: Cursor, changed: Collection[Standing]) -> None:
+    """Bring the balances up."""
+    values = [(a.number, a.posted, a.held, a.next_expiry_ms, a.last_sequence) for a in changed]
+    cursor.execute(_BALANCES, [list(column) for column in zip(*values, strict=True)])

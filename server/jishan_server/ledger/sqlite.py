@@ -1,0 +1,101 @@
+"""The ledger's statements on SQLite, on the raw cursor: each takes and gives plain tuples.
+
+One process has the only writing connection, and its transaction holds the write lock from its start: nothing needs
+locking here. Lists go in as JSON, so that each statement is prepared once whatever its length.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+from jishan_server.ledger.digest import FIRST, Head
+from jishan_server.ledger.model import Known, Row, Standing
+
+WRITER: Final = 1
+
+_KNOWN: Final = """
+SELECT t.id, t.sequence, t.kind, d.id, c.id, t.points, t.row_hash
+FROM transfers t JOIN accounts d ON d.number = t.debit JOIN accounts c ON c.number = t.credit
+WHERE t.id IN (SELECT value FROM json_each(?))
+"""
+_CLOSED: Final = "SELECT pending FROM transfers WHERE pending IN (SELECT value FROM json_each(?))"
+_REVERSED: Final = "SELECT reverses FROM transfers WHERE reverses IN (SELECT value FROM json_each(?))"
+_CAUSE: Final = """
+SELECT 1 FROM transfers WHERE kind = ? AND cause_type = ? AND cause_id = ? AND cause_revision = ?
+"""
+_STANDINGS: Final = """
+SELECT a.number, a.id, a.may_not_go_negative, a.may_not_go_positive, a.owed_id, a.expired_id,
+       coalesce(b.posted, 0), coalesce(b.held, 0), b.next_expiry_at, coalesce(b.is_frozen, 0),
+       coalesce(b.last_sequence, 0)
+FROM accounts a LEFT JOIN balances b ON b.number = a.number
+WHERE a.id IN (SELECT value FROM json_each(?))
+"""
+_HEAD: Final = """
+SELECT (SELECT coalesce(max(serial), 0) FROM batches), (SELECT coalesce(max(day), '') FROM days),
+       b.number, b.digest
+FROM (SELECT 1) LEFT JOIN batches b
+  ON b.writer = 1 AND b.number = (SELECT max(number) FROM batches WHERE writer = 1)
+"""
+_INSERT: Final = "INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_BATCH: Final = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_BALANCE: Final = """
+UPDATE balances SET posted = ?, held = ?, next_expiry_at = ?, last_sequence = ? WHERE number = ?
+"""
+
+
+def known(cursor: sqlite3.Cursor, ids: Iterable[str]) -> dict[str, Known]:
+    """The transfers with these ids that the ledger holds."""
+    return {row[0]: Known(*row[1:]) for row in cursor.execute(_KNOWN, (json.dumps(list(ids)),))}
+
+
+def closed_holds(cursor: sqlite3.Cursor, sequences: Collection[int]) -> frozenset[int]:
+    """Which of these holds have a capture or void."""
+    return frozenset(row[0] for row in cursor.execute(_CLOSED, (json.dumps(list(sequences)),)))
+
+
+def reversed_transfers(cursor: sqlite3.Cursor, sequences: Collection[int]) -> frozenset[int]:
+    """Which of these transfers have a reversal."""
+    return frozenset(row[0] for row in cursor.execute(_REVERSED, (json.dumps(list(sequences)),)))
+
+
+def causes(cursor: sqlite3.Cursor, keys: Iterable[tuple[str, str, str, int]]) -> frozenset[tuple[str, str, str, int]]:
+    """Which of these (kind, cause type, cause id, cause revision) are booked."""
+    return frozenset(key for key in keys if cursor.execute(_CAUSE, key).fetchone() is not None)
+
+
+def standings(cursor: sqlite3.Cursor, ids: Collection[str]) -> dict[str, Standing]:
+    """The accounts with these ids as they stand."""
+    return {row[1]: Standing(*row) for row in cursor.execute(_STANDINGS, (json.dumps(list(ids)),))}
+
+
+def lock(cursor: sqlite3.Cursor, standing: Collection[Standing]) -> None:
+    """Nothing: the transaction holds SQLite's write lock."""
+
+
+def writer(cursor: sqlite3.Cursor, info: dict[Any, Any]) -> int:
+    """The chain of this connection: SQLite has one writer."""
+    return WRITER
+
+
+def head(cursor: sqlite3.Cursor, writer: int) -> tuple[int, Head]:
+    """A serial for the next batch, and the end of the writer's chain."""
+    serial, closed_day, number, digest = cursor.execute(_HEAD).fetchone()
+    return serial + 1, Head(number or 0, digest or FIRST, closed_day)
+
+
+def write(
+    cursor: sqlite3.Cursor,
+    rows: Sequence[Row],
+    changed: Collection[Standing],
+    batch: tuple[int, int, int, int, bytes, bytes, str, int],
+) -> None:
+    """Insert the rows and the batch, and bring the balances up."""
+    cursor.executemany(_INSERT, rows)
+    write_balances(cursor, changed)
+    cursor.execute(_BATCH, batch)
+
+
+def write_balances(cursor: sqlite3.Cursor, changed: Collection[Standing]) -> None:
+    """Bring the balances up."""
+    cursor.executemany(_BALANCE, [(a.posted, a.held, a.next_expiry_ms, a.last_sequence, a.number) for a in changed])

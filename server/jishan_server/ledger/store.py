@@ -1,0 +1,382 @@
+"""The ledger's shell: reads what a batch touches, asks `model.apply`, writes what it says. The caller commits.
+
+Rules: the limited accounts of a batch are locked in the order of their numbers before anything is judged; a batch is
+one `batches` row with its digest, in the same transaction as its rows; nothing is kept from one batch to the next.
+Whatever else happened at the same time, the database's unique keys and checks are the last line: they raise, and the
+writer runs the batch again one by one.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta, tzinfo
+from types import ModuleType
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, case, func, literal, or_, select, update
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+
+from jishan_server.db import from_ms, to_ms
+from jishan_server.ledger import digest, lots, postgresql, sqlite, tables
+from jishan_server.ledger.model import (
+    MAX_BATCH,
+    Account,
+    Applied,
+    Booked,
+    Due,
+    Kind,
+    Past,
+    Refused,
+    Standing,
+    Transfer,
+    apply,
+    changes,
+)
+
+__all__ = [
+    "Balance",
+    "Booked",
+    "Line",
+    "Mark",
+    "Refused",
+    "available_points",
+    "balances",
+    "book",
+    "freeze",
+    "history",
+    "open_accounts",
+    "statement",
+]
+
+# In a batch up to this size every unique key is looked up, so that its refusal has a name. A larger one leaves the rare
+# ones (a second end of one hold, a second reversal, a second transfer for one cause) to the database, and is run again
+# one by one.
+LOOKED_UP: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How an account stands. `next_expiry_points` end at `next_expiry_at`, unless they are spent before."""
+
+    posted: int
+    held: int
+    next_expiry_at: datetime | None = None
+    next_expiry_points: int = 0
+    is_frozen: bool = False
+
+    @property
+    def available(self) -> int:
+        """What may be spent now."""
+        return self.posted - self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a statement goes on: its next line, and how the account stood after it."""
+
+    sequence: int
+    posted: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entry of a statement: what it changed, and how the account stood after it."""
+
+    sequence: int
+    transfer_id: str
+    kind: Kind
+    posted_change: int
+    held_change: int
+    posted: int
+    held: int
+    other_account: str
+    cause_type: str
+    cause_id: str
+    cause_revision: int
+    actor: str
+    reason: str
+    rule_version: str | None
+    expires_at: datetime | None
+    occurred_at: datetime | None
+    recorded_at: datetime
+
+    @property
+    def available(self) -> int:
+        """What could be spent after it."""
+        return self.posted - self.held
+
+
+def open_accounts(connection: Connection, accounts: Iterable[Account], now: datetime) -> None:
+    """Open accounts; one that exists stays as it is."""
+    rows = [
+        {
+            "id": account.id,
+            "kind": account.kind,
+            "owner": account.owner,
+            "may_not_go_negative": account.may_not_go_negative,
+            "may_not_go_positive": account.may_not_go_positive,
+            "owed_id": account.owed_id,
+            "expired_id": account.expired_id,
+            "opened_at": now,
+        }
+        for account in accounts
+    ]
+    if not rows:
+        return
+    dialect = postgresql_dialect if connection.dialect.name == "postgresql" else sqlite_dialect
+    connection.execute(dialect.insert(tables.accounts).on_conflict_do_nothing(index_elements=["id"]), rows)
+    a = tables.accounts.c
+    for start in range(0, len(rows), MAX_BATCH):
+        ids = [row["id"] for row in rows[start : start + MAX_BATCH]]
+        limited = (
+            select(a.number, *map(literal, (0, 0, 0, False)), a.may_not_go_negative, a.may_not_go_positive)
+            .where(a.id.in_(ids), or_(a.may_not_go_negative, a.may_not_go_positive))
+            .order_by(a.number)
+        )
+        names = ["number", "posted", "held", "last_sequence", "is_frozen", "may_not_go_negative", "may_not_go_positive"]
+        new = dialect.insert(tables.balances).from_select(names, limited)
+        connection.execute(new.on_conflict_do_nothing(index_elements=["number"]))
+
+
+def freeze(connection: Connection, account_ids: Collection[str], is_frozen: bool) -> None:
+    """Let limited accounts refuse new holds and posts away from them, or no longer; what is open ends as ever."""
+    a, b = tables.accounts.c, tables.balances.c
+    numbers = select(a.number).where(a.id.in_(account_ids)).scalar_subquery()
+    connection.execute(update(tables.balances).where(b.number.in_(numbers)).values(is_frozen=is_frozen))
+
+
+def book(
+    connection: Connection, transfers: Sequence[Transfer], now: datetime, zone: tzinfo = digest.SCHEME_ZONE
+) -> list[Booked | Refused]:
+    """Book transfers in order, each judged with those before it; an answer for each, in order.
+
+    A refused one leaves nothing behind; the same id and words again is answered as a replay; the same id with other
+    words is refused. More than MAX_BATCH are taken as several batches. Raises the database's IntegrityError if another
+    transaction booked the same id, hold's end, reversal or cause meanwhile: roll back and book again.
+    """
+    if len(transfers) > MAX_BATCH:
+        first, rest = transfers[:MAX_BATCH], transfers[MAX_BATCH:]
+        return book(connection, first, now, zone) + book(connection, rest, now, zone)
+    if not transfers:
+        return []
+    if not connection.in_transaction():
+        connection.begin()
+    statements: ModuleType = sqlite if connection.dialect.name == "sqlite" else postgresql
+    raw = connection.connection
+    cursor = raw.cursor()
+    try:
+        past, standings = _read(cursor, statements, transfers)
+        statements.lock(cursor, standings.values())
+        now_ms = to_ms(now)
+        late = [a for a in standings.values() if a.next_expiry_ms is not None and a.next_expiry_ms <= now_ms]
+        if late:
+            ends = {a.expired_id for a in late if a.expired_id is not None} - standings.keys()
+            standings |= statements.standings(cursor, ends)
+            past = _with_due(connection, past, late, now_ms)
+        writer = statements.writer(cursor, raw.info)
+        serial, head = statements.head(cursor, writer)
+        applied = apply(transfers, standings, past, serial, now)
+        _write(cursor, statements, applied, writer, serial, head, now, zone)
+    finally:
+        cursor.close()
+    return applied.answers
+
+
+def _read(cursor: Any, statements: ModuleType, transfers: Sequence[Transfer]) -> tuple[Past, dict[str, Standing]]:
+    """What the ledger knows of the transfers' ids and targets, and the accounts that they touch."""
+    ids = {transfer.id for transfer in transfers}
+    account_ids: set[str] = set()
+    credited = False
+    for transfer in transfers:
+        account_ids.add(transfer.debit)
+        account_ids.add(transfer.credit)
+        if transfer.pending_id is not None:
+            ids.add(transfer.pending_id)
+        elif transfer.reverses_id is not None:
+            ids.add(transfer.reverses_id)
+            credited = True
+        elif transfer.kind is Kind.POST:
+            credited = True
+    known = statements.known(cursor, ids)
+    for found in known.values():
+        account_ids.add(found.debit)
+        account_ids.add(found.credit)
+    account_ids.discard("")
+    standings: dict[str, Standing] = statements.standings(cursor, account_ids)
+    if credited:
+        owed = {a.owed_id for a in standings.values() if a.owed_id is not None} - standings.keys()
+        standings |= statements.standings(cursor, owed)
+    if len(transfers) > LOOKED_UP:
+        return Past(known), standings
+    ends = {known[t.pending_id].sequence for t in transfers if t.pending_id in known}
+    taken_back = {known[t.reverses_id].sequence for t in transfers if t.reverses_id in known}
+    keys = {(t.kind.value, t.cause.type, t.cause.id, t.cause.revision) for t in transfers if t.id not in known}
+    return (
+        Past(
+            known,
+            statements.closed_holds(cursor, ends) if ends else frozenset(),
+            statements.reversed_transfers(cursor, taken_back) if taken_back else frozenset(),
+            statements.causes(cursor, keys) if keys else frozenset(),
+        ),
+        standings,
+    )
+
+
+def _with_due(connection: Connection, past: Past, late: Sequence[Standing], now_ms: int) -> Past:
+    """The past with what of these accounts has ended, by the fold of their entries."""
+    due: dict[str, Due] = {}
+    for account in late:
+        folded = lots.lots(history(connection, account.number, account.last_sequence))
+        points = folded.ended_points(now_ms) if account.expired_id is not None else 0
+        due[account.id] = Due(points, folded.next_expiry_ms(now_ms))
+    return replace(past, due=due)
+
+
+def _write(
+    cursor: Any,
+    statements: ModuleType,
+    applied: Applied,
+    writer: int,
+    serial: int,
+    head: digest.Head,
+    now: datetime,
+    zone: tzinfo,
+) -> None:
+    """Insert the rows with their batch, and bring the balances up; nothing if nothing was booked."""
+    if not applied.rows:
+        if applied.accounts:
+            # An end that came to no points still moves the next one.
+            statements.write_balances(cursor, applied.accounts.values())
+        return
+    now_ms = to_ms(now)
+    # A day that is closed stays so, even for a clock that runs behind.
+    day = max(digest.day_of(now, zone), _day_after(head.closed_day))
+    hashes = [row[-1] for row in applied.rows]
+    sealed = digest.seal(writer, head.number + 1, serial, day, now_ms, head.digest, hashes)
+    batch = (serial, writer, head.number + 1, len(hashes), head.digest, sealed, day, now_ms)
+    statements.write(cursor, applied.rows, applied.accounts.values(), batch)
+
+
+def _day_after(day: str) -> str:
+    return (date.fromisoformat(day) + timedelta(days=1)).isoformat() if day else ""
+
+
+def available_points(connection: Connection, account_ids: Collection[str]) -> dict[str, int]:
+    """What may be spent now, for the limited ones of these accounts; the cheap part of `balances`."""
+    a, b = tables.accounts.c, tables.balances.c
+    query = select(a.id, b.posted - b.held).where(a.id.in_(account_ids), b.number == a.number)
+    return dict(connection.execute(query).tuples().all())
+
+
+def balances(connection: Connection, account_ids: Collection[str]) -> dict[str, Balance]:
+    """How accounts stand; one that does not exist is left out. An account without a limit is summed from its rows."""
+    a, b = tables.accounts.c, tables.balances.c
+    query = (
+        select(a.id, a.number, b.posted, b.held, b.next_expiry_at, b.is_frozen, b.last_sequence)
+        .select_from(tables.accounts.outerjoin(tables.balances, a.number == b.number))
+        .where(a.id.in_(account_ids))
+    )
+    found: dict[str, Balance] = {}
+    for id, number, posted, held, next_expiry_at, is_frozen, last in connection.execute(query).tuples():
+        if posted is None:
+            found[id] = _summed(connection, number)
+            continue
+        expiry: datetime | None = None
+        points = 0
+        if next_expiry_at is not None:
+            # The cached instant is a lower bound; what ends when is the lots' to say.
+            folded = lots.lots(history(connection, number, last))
+            soonest, points = folded.next_expiry_points(-1)
+            expiry = None if soonest is None else from_ms(soonest)
+        found[id] = Balance(posted, held, expiry, points, is_frozen)
+    return found
+
+
+def _summed(connection: Connection, number: int) -> Balance:
+    """The balance of an account without a limit, from all rows that are there now: no running total to miss one."""
+    t = tables.transfers.c
+    moves = t.kind.in_([Kind.POST, Kind.CAPTURE, Kind.REVERSAL])
+    change = func.sum(case((t.credit == number, t.points), else_=-t.points))
+    total = connection.execute(select(change).where(moves, or_(t.debit == number, t.credit == number))).scalar()
+    return Balance(int(total or 0), 0)
+
+
+def _walk(connection: Connection, number: int, newest: int, limit: int | None) -> Sequence[RowMapping]:
+    """The rows of a limited account from `newest` back, newest first."""
+    t = tables.transfers
+    first = select(t.c.sequence, t.c.debit, t.c.debit_previous, t.c.credit_previous).where(t.c.sequence == newest)
+    step = first.add_columns(literal(1).label("depth")).cte("walk", recursive=True)
+    before = case((step.c.debit == number, step.c.debit_previous), else_=step.c.credit_previous)
+    further = select(
+        t.c.sequence, t.c.debit, t.c.debit_previous, t.c.credit_previous, (step.c.depth + 1).label("depth")
+    ).where(t.c.sequence == before)
+    if limit is not None:
+        further = further.where(step.c.depth < limit)
+    walk = step.union_all(further)
+    rows = select(t).where(t.c.sequence.in_(select(walk.c.sequence))).order_by(t.c.sequence.desc())
+    return connection.execute(rows).mappings().all()
+
+
+def history(connection: Connection, number: int, last_sequence: int) -> list[lots.Entry]:
+    """All entries of a limited account up to `last_sequence`, oldest first, for the fold."""
+    return [
+        lots.Entry(
+            row["sequence"],
+            Kind(row["kind"]),
+            row["credit"] == number,
+            row["points"],
+            to_ms(row["recorded_at"]),
+            None if row["expires_at"] is None else to_ms(row["expires_at"]),
+            row["pending"],
+            row["reverses"],
+        )
+        for row in reversed(_walk(connection, number, last_sequence, None))
+    ]
+
+
+def statement(
+    connection: Connection, account_id: str, start: Mark | None = None, limit: int = 50
+) -> tuple[list[Line], Mark | None]:
+    """A page of a limited account's entries, newest first, each with the balance after it; and where the next page
+    starts. The balance comes from the account's own chain of rows, so no row can be missed. Empty for an account that
+    is unknown or has no limit.
+    """
+    a, b = tables.accounts.c, tables.balances.c
+    query = select(a.number, b.last_sequence, b.posted, b.held).where(a.id == account_id, b.number == a.number)
+    account = connection.execute(query).tuples().one_or_none()
+    if account is None:
+        return [], None
+    number, *newest = account
+    mark = start or Mark(*newest)
+    rows = _walk(connection, number, mark.sequence, limit) if mark.sequence else []
+    others = {row["credit"] if row["debit"] == number else row["debit"] for row in rows}
+    names = dict(connection.execute(select(a.number, a.id).where(a.number.in_(others))).tuples().all())
+    page: list[Line] = []
+    for row in rows:
+        is_credit = row["credit"] == number
+        posted, held = changes(Kind(row["kind"]), is_credit, row["points"])
+        page.append(
+            Line(
+                row["sequence"],
+                row["id"],
+                Kind(row["kind"]),
+                posted,
+                held,
+                mark.posted,
+                mark.held,
+                names[row["debit"] if is_credit else row["credit"]],
+                row["cause_type"],
+                row["cause_id"],
+                row["cause_revision"],
+                row["actor"],
+                row["reason"],
+                row["rule_version"],
+                row["expires_at"],
+                row["occurred_at"],
+                row["recorded_at"],
+            )
+        )
+        before = row["credit_previous"] if is_credit else row["debit_previous"]
+        mark = Mark(before, mark.posted - posted, mark.held - held)
+    return page, mark if mark.sequence else None

@@ -1,0 +1,129 @@
+"""The ledger's tables: facts that are only ever added to, and one cache.
+
+`transfers`, `batches` and `days` are append-only by trigger. `balances` is the cache of what the rows of a limited
+account come to; `ledger verify` rebuilds it. No foreign keys on the hot table: the join that finds the accounts is the
+check, `ledger verify` the proof. No index on accounts either: each row names the row before it of either account, and
+`balances` the newest, so a new row touches the end of few pages, and an account's history is a walk.
+A row's sequence is `batch serial * BATCH_STEP + position` (`ledger.model`).
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Integer,
+    LargeBinary,
+    Sequence,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+from jishan_server.db import Instant, Serial, append_only, metadata
+
+ID: Final = 40
+ACCOUNT_ID: Final = 60
+CODE: Final = 40
+
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    Column("number", Serial, primary_key=True),
+    Column("id", String(ACCOUNT_ID), nullable=False, unique=True),
+    Column("kind", String(CODE), nullable=False),
+    Column("owner", String(ACCOUNT_ID), nullable=False),
+    Column("may_not_go_negative", Boolean, nullable=False),
+    Column("may_not_go_positive", Boolean, nullable=False),
+    # Where its owner's debt stands, and where its ended points go; null where it has none.
+    Column("owed_id", String(ACCOUNT_ID)),
+    Column("expired_id", String(ACCOUNT_ID)),
+    Column("opened_at", Instant, nullable=False),
+)
+
+balances: Final = Table(
+    "balances",
+    metadata,
+    Column("number", Serial, primary_key=True, autoincrement=False),
+    Column("posted", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    # Never later than the next moment at which points of the account end.
+    Column("next_expiry_at", Instant),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("is_frozen", Boolean, nullable=False),
+    Column("may_not_go_negative", Boolean, nullable=False),
+    Column("may_not_go_positive", Boolean, nullable=False),
+    CheckConstraint("held >= 0", name="held_not_negative"),
+    CheckConstraint("NOT may_not_go_negative OR posted - held >= 0", name="available_not_negative"),
+    CheckConstraint("NOT may_not_go_positive OR posted <= 0", name="posted_not_positive"),
+    # Room on the page for the next version of a row: balances change all the time.
+    postgresql_with={"fillfactor": 50},
+)
+
+transfers: Final = Table(
+    "transfers",
+    metadata,
+    Column("sequence", Serial, primary_key=True, autoincrement=False),
+    Column("id", String(ID), nullable=False),
+    Column("kind", String(8), nullable=False),
+    # Numbers of accounts.
+    Column("debit", BigInteger, nullable=False),
+    Column("credit", BigInteger, nullable=False),
+    Column("points", BigInteger, nullable=False),
+    Column("cause_type", String(CODE), nullable=False),
+    Column("cause_id", String(ID), nullable=False),
+    Column("cause_revision", BigInteger, nullable=False),
+    Column("actor", String(ACCOUNT_ID), nullable=False),
+    Column("reason", String(CODE), nullable=False),
+    Column("rule_version", String(CODE)),
+    # The sequence of the hold that a capture or void ends: one of the two, once.
+    Column("pending", BigInteger),
+    # The sequence of the transfer that a reversal takes back.
+    Column("reverses", BigInteger),
+    Column("expires_at", Instant),
+    Column("occurred_at", Instant),
+    Column("recorded_at", Instant, nullable=False),
+    # The sequence of the account's row before, 0 for its first, null if the account has no limit.
+    Column("debit_previous", BigInteger),
+    Column("credit_previous", BigInteger),
+    Column("row_hash", LargeBinary(32), nullable=False),
+    UniqueConstraint("id"),
+    UniqueConstraint("cause_id", "kind", "cause_type", "cause_revision", name="uq_transfers_cause"),
+    UniqueConstraint("pending"),
+    UniqueConstraint("reverses"),
+    CheckConstraint("points > 0", name="points_positive"),
+    CheckConstraint("debit <> credit", name="two_accounts"),
+)
+
+# Numbers a PostgreSQL batch; taken while the accounts are locked, so an account's rows are in the order of its changes.
+batch_serial: Final = Sequence("batch_serial", metadata=metadata)
+
+batches: Final = Table(
+    "batches",
+    metadata,
+    Column("serial", Serial, primary_key=True, autoincrement=False),
+    # One chain of digests for each writer; `number` counts from 1 without a gap.
+    Column("writer", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("length", Integer, nullable=False),
+    Column("previous", LargeBinary(32), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    # The scheme's local date, as 2026-01-31.
+    Column("day", String(10), nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    UniqueConstraint("writer", "number"),
+)
+
+days: Final = Table(
+    "days",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("closed_at", Instant, nullable=False),
+)
+
+for _table in (transfers, batches, days):
+    append_only(_table)

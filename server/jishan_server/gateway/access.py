@@ -29,7 +29,7 @@ def passwords(connection: Connection, keys: Keys) -> dict[str, str]:
     """Every enrolled machine's broker password, by user name."""
     machines = tables.machines.c
     query = select(machines.id, machines.key_id).where(machines.key_id > 0).order_by(machines.id)
-    return {id: keys.mqtt_password(id, key_id) for id, key_id in connection.execute(query).tuples()}
+    return {id: keys.mqtt_password(id, key_id) for id, key_id in connection.execute(query)}
 
 
 def may(user: str, topic: str, is_publishing: bool) -> bool:

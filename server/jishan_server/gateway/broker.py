@@ -33,7 +33,7 @@ logging.getLogger("amqtt").setLevel(logging.ERROR)
 logging.getLogger("transitions").setLevel(logging.ERROR)
 
 
-class MachineAccess(BaseAuthPlugin, BaseTopicPlugin):
+class MachineAccess(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]  # amqtt is untyped
     """Lets machines and the gateway in by password, each to its own topics."""
 
     @dataclass

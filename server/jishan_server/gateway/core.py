@@ -34,7 +34,7 @@ from jishan_protocol.messages import Ack, Authorize, Heartbeat, Message, OutboxM
 from jishan_protocol.sealing import open_credential
 from jishan_server.db import to_ms
 from jishan_server.errors import DomainError
-from jishan_server.people.credentials import Prepared
+from jishan_server.people.credentials import Prepared, unverified
 from jishan_server.vending import tables
 from jishan_server.vending.changes import Changes, settle_alerts, write
 from jishan_server.vending.machines import desired_documents, fork
@@ -157,7 +157,8 @@ def _open(topic: str, payload: bytes, vending: Vending) -> Incoming:
         problem = Rejection(error.reason, error.detail)
     if isinstance(message, Authorize):
         key = vending.keys.machine_key(address.machine_id, envelope.key_id)
-        prepared = Prepared(open_credential(key, message.redemption_id, message.credential), None, False)
+        credential = open_credential(key, message.redemption_id, message.credential)
+        prepared = unverified(credential, vending.hashing)
     return Incoming(address, envelope, message, problem, _content_hash(envelope), prepared)
 
 
@@ -281,7 +282,8 @@ class _Batch:
         """Take up the newest session of each machine; an older one is of a connection that has ended."""
         for index, one in enumerate(self.incoming):
             lane = self.lanes.get(one.address.machine_id)
-            if lane is None or index in self.refused:
+            # An outbox message keeps the session in which it was signed, perhaps long ago.
+            if lane is None or index in self.refused or one.address.kind == "outbox":
                 continue
             if lane.session is None or _place(one.envelope.session) > _place(lane.session):
                 lane.session, lane.session_since_at, lane.beat_number = one.envelope.session, self.now, None
@@ -464,13 +466,14 @@ class _Batch:
 
     def _acknowledge(self) -> None:
         for lane in self.lanes.values():
-            if lane.acknowledge is None or lane.session is None:
+            if lane.acknowledge is None:
                 continue
+            session = lane.session or self.incoming[lane.acknowledge].envelope.session
             is_behind = lane.beat is not None and lane.caught_up_with is None
             ack = Ack(
                 upto=lane.last_seq,
                 rejected=tuple(sorted(set(lane.rejected))[:MAX_REJECTED_IN_ACK]),
-                session=lane.session.tag,
+                session=session.tag,
                 server_at_ms=to_ms(self.now),
                 catch_up_from=lane.last_seq + 1 if is_behind else None,
             )
@@ -480,7 +483,6 @@ class _Batch:
         """Seal an answer to the machine that sent message `index`."""
         one = self.incoming[index]
         lane = self.lanes[one.address.machine_id]
-        assert lane.session is not None
         type_name, body = encode(message)
         topic = topics.down(lane.machine.shard, lane.machine.id, kind)
         envelope = Envelope(
@@ -488,7 +490,7 @@ class _Batch:
             type=type_name,
             body=body,
             journal_id=one.envelope.journal_id,
-            session=lane.session,
+            session=lane.session or one.envelope.session,
             key_id=lane.machine.key_id,
             issued_at_ms=to_ms(self.now),
         )
@@ -548,9 +550,9 @@ def _are_two_sessions_live(lane: _Lane, said: Iterable[tuple[Session, Incoming]]
         if tags.setdefault(_place(session), session.tag) != session.tag:
             return True
         issued, since = one.envelope.issued_at_ms, lane.session_since_at
-        is_old = lane.session is not None and _place(session) < _place(lane.session)
-        is_asked_now = one.address.kind != "outbox" and issued is not None
-        if is_old and is_asked_now and since is not None and issued > to_ms(since + SESSION_SLACK):
+        if lane.session is None or since is None or issued is None or one.address.kind == "outbox":
+            continue
+        if _place(session) < _place(lane.session) and issued > to_ms(since + SESSION_SLACK):
             return True
     return False
 

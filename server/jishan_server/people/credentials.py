@@ -88,9 +88,14 @@ def masked(name: str) -> str:
 
 def prepare(connection: Connection, credentials: Sequence[Credential], hashing: Hashing) -> list[Prepared]:
     """Verify the PINs among `credentials`, outside of any writing transaction. Nothing is refused here yet."""
-    prepared = [Prepared(credential, _card_hash(credential, hashing)) for credential in credentials]
+    prepared = [unverified(credential, hashing) for credential in credentials]
     found = _find(connection, [one for one in prepared if one.credential.pin is not None])
     return [_verified(one, found, hashing) for one in prepared]
+
+
+def unverified(credential: Credential, hashing: Hashing) -> Prepared:
+    """A credential whose PIN, if it has one, `identify` is to verify itself: slow, and right."""
+    return Prepared(credential, _card_hash(credential, hashing))
 
 
 def identify(
@@ -181,13 +186,13 @@ def _find(connection: Connection, prepared: Sequence[Prepared]) -> _Found:
         join = cards.join(residents, cards.c.resident_id == residents.c.id)
         for row in connection.execute(
             select(cards.c.hash, cards.c.state, *columns).select_from(join).where(cards.c.hash.in_(hashes))
-        ).tuples():
+        ):
             found.by_card[row[0]] = (row[2], row[1])
             found.residents[row[2]] = _Resident(*row[2:])
     if numbers:
         for row in connection.execute(
             select(residents.c.member_number, *columns).where(residents.c.member_number.in_(numbers))
-        ).tuples():
+        ):
             found.by_number[row[0]] = row[1]
             found.residents[row[1]] = _Resident(*row[1:])
     return found

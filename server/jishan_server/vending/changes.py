@@ -311,7 +311,9 @@ _OPEN_SLOT: Final = (
 
 
 def _write_slots(connection: Connection, changes: Changes) -> None:
-    slots = [({"machine": machine, "number": number}, slot) for (machine, number), slot in changes.slots.items()]
+    slots: list[tuple[dict[str, Any], _SlotChange]] = [
+        ({"machine": machine, "number": number}, slot) for (machine, number), slot in changes.slots.items()
+    ]
     counted = [
         place | {"stock_change": slot.stock, "reserved_change": slot.reserved}
         for place, slot in slots

@@ -60,10 +60,6 @@ class Keys:
         """A machine's password at the broker, 43 characters."""
         return base64.urlsafe_b64encode(_derive(self.secret, f"mqtt\n{machine_id}\n{key_id}")).decode().rstrip("=")
 
-    def card_hash_key(self, machine_id: str, key_id: int) -> bytes:
-        """The key by which a machine knows blocked cards, 32 bytes."""
-        return _derive(self.secret, f"cards\n{machine_id}\n{key_id}")
-
     def machine_keys(self, machine_id: str) -> Mapping[int, bytes]:
         """All keys a machine may ever have had, by key id; which of them still counts is for the database to say."""
         return _machine_keys(self.secret, machine_id)

@@ -34,6 +34,9 @@ from jishan_server.vending.model import Machine, ledger_id, lock_machines, open_
 from jishan_server.vending.rules import Rules
 from jishan_server.writer import Operation
 
+RESTORE_STEP: Final = 1_000_000
+"""More changes of one machine's desired document than any backup can be behind."""
+
 ID_FORM: Final = re.compile(r"[0-9a-z_-]{1,32}")
 
 
@@ -146,6 +149,8 @@ def set_identity(connection: Connection, ledger: str, now: datetime) -> None:
     """
     connection.execute(delete(tables.identity))
     connection.execute(insert(tables.identity).values(number=1, ledger_id=ledger, recorded_at=now))
+    # Machines may have newer documents than this backup knows of, and ignore older ones.
+    connection.execute(update(tables.machines).values(desired_version=tables.machines.c.desired_version + RESTORE_STEP))
 
 
 def ensure_identity(connection: Connection, ledger: str, now: datetime) -> None:
@@ -209,8 +214,8 @@ def enroll(connection: Connection, operation: Operation, now: datetime) -> dict[
     """Let a machine in: its journal, and keys of their own for it. The answer holds no secret; see `credentials_of`.
 
     The same journal may ask again with its code (the answer was lost) until the code expires; any other is refused.
-    Another journal than before gets the next key id, and what was open with the old one goes to a person. A journal
-    that was forked or lost is never let in again.
+    Keys are new each time. The same journal goes on where it was; with another one, what was open goes to a person. A
+    journal that was forked or lost is never let in again.
     Refusals: claim_code_unknown, claim_code_expired, claim_code_used, journal_must_be_new, machine_enrolled_too_often.
     """
     body: Enroll = operation.body
@@ -238,27 +243,26 @@ def enroll(connection: Connection, operation: Operation, now: datetime) -> dict[
 
 
 def _take_in(connection: Connection, machine: Machine, journal_id: str, now: datetime) -> None:
-    values: dict[str, Any] = {"state": "enrolled", "closed_reason": None, "enrolled_at": now}
+    if machine.key_id >= MAX_KEY_ID:
+        raise DomainError("machine_enrolled_too_often", limit=MAX_KEY_ID)
+    values: dict[str, Any] = {
+        "state": "enrolled",
+        "closed_reason": None,
+        "enrolled_at": now,
+        "key_id": machine.key_id + 1,
+        "session_boot": None,
+        "session_connection": None,
+        "session_tag": None,
+        "session_since_at": None,
+        "beat_number": None,
+    }
     if machine.journal_id == journal_id:
+        # It goes on where it was; the agent signs again what waits in it.
         if machine.state not in ("enrolled", "closed"):
             raise DomainError("journal_must_be_new")
-        # Its outbox is signed with the keys it has: the same journal keeps them.
     else:
-        if machine.key_id >= MAX_KEY_ID:
-            raise DomainError("machine_enrolled_too_often", limit=MAX_KEY_ID)
         lose_open_redemptions(connection, [machine], Said(Party.SERVER, "server"), now)
-        values |= {
-            "key_id": machine.key_id + 1,
-            "journal_id": journal_id,
-            "last_seq": 0,
-            "caught_up_with": ledger_id(connection),
-            "session_boot": None,
-            "session_connection": None,
-            "session_tag": None,
-            "session_since_at": None,
-            "beat_number": None,
-            "reported_version": 0,
-        }
+        values |= {"journal_id": journal_id, "last_seq": 0, "reported_version": 0, "caught_up_with": ledger_id(connection)}
     connection.execute(update(tables.machines).where(tables.machines.c.id == machine.id).values(values))
     bump_desired(connection, [machine.id])
 
@@ -536,7 +540,7 @@ def desired_documents(connection: Connection, machine_ids: Collection[str], rule
     )
     shown: dict[str, list[messages.Slot]] = {}
     for row in connection.execute(query):
-        shown.setdefault(row[0], []).append(messages.Slot(*row[1:6], is_enabled=bool(row[6])))
+        shown.setdefault(row[0], []).append(messages.Slot(row[1], row[2], row[3], row[4], row[5], bool(row[6])))
     blocked = _blocked_cards(connection, {head.estate_id for head in heads})
     return {
         head.id: messages.Desired(

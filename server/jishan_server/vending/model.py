@@ -116,8 +116,11 @@ def open_before(connection: Connection, before: datetime) -> list[Redemption]:
 
 def ledger_id(connection: Connection) -> str:
     """Which ledger this database holds; a database without one was not set up by `jishan-server init`."""
-    return connection.execute(select(identity.c.ledger_id)).scalar_one()
+    found: str = connection.execute(select(identity.c.ledger_id)).scalar_one()
+    return found
 
 
 def _redemption(row: Row[Any]) -> Redemption:
-    return Redemption(*row[:_STATE], State(row[_STATE]), *row[_STATE + 1 :])
+    values: list[Any] = list(row)
+    values[_STATE] = State(values[_STATE])
+    return Redemption(*values)

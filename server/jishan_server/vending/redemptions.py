@@ -145,15 +145,14 @@ def _decide_fresh(
     for question, redemption, refusal in zip(questions, redemptions, refusals, strict=True):
         _record(changes, question, redemption, refusal)
     write(connection, changes)
-    available = ledger.balances(connection, [one.account_id for one in redemptions if one.account_id is not None])
+    available = ledger.available_points(connection, [one.account_id for one in redemptions if one.account_id])
     answers: list[Answer] = []
     for ask, redemption, refusal in zip(asks, redemptions, refusals, strict=True):
         if refusal is not None:
             answers.append(denied(redemption.id, refusal))
         else:
             assert isinstance(ask.who, Identified)
-            left = available[ask.who.account_id].available
-            answers.append(_approved(redemption, left, ask.who.label, ledger_now, vending))
+            answers.append(_approved(redemption, available[ask.who.account_id], ask.who.label, ledger_now, vending))
     return answers
 
 
@@ -259,12 +258,12 @@ def _from_memory(
     rows = read_redemptions(connection, [question.wish.redemption_id for question in questions])
     held = [row for row in rows.values() if row.state is State.HELD]
     names: dict[str, str] = {}
-    left: Mapping[str, ledger.Balance] = {}
+    left: Mapping[str, int] = {}
     if held:
         residents = people.residents.c
         query = select(residents.id, residents.name).where(residents.id.in_({row.resident_id for row in held}))
-        names = {id: name for id, name in connection.execute(query).tuples()}
-        left = ledger.balances(connection, [row.account_id for row in held if row.account_id is not None])
+        names = {id: name for id, name in connection.execute(query)}
+        left = ledger.available_points(connection, [row.account_id for row in held if row.account_id is not None])
     ledger_now = ledger_id(connection)
     answers: list[Answer] = []
     for question in questions:
@@ -274,7 +273,7 @@ def _from_memory(
             answers.append(denied(row.id, DomainError("idempotency_conflict")))
         elif row.state is State.HELD and row.account_id is not None and row.resident_id is not None:
             label = masked(names[row.resident_id])
-            answers.append(_approved(row, left[row.account_id].available, label, ledger_now, vending))
+            answers.append(_approved(row, left[row.account_id], label, ledger_now, vending))
         elif row.state is State.DENIED and row.reason is not None:
             answers.append(denied(row.id, DomainError(row.reason, **json.loads(row.reason_fields or "{}"))))
         else:
@@ -366,7 +365,7 @@ def _with_people(connection: Connection, asks: Sequence[Ask], world: World, rule
             .where(past.is_with_pin.is_(False), past.state.not_in(_COUNTS_FOR_NOTHING))
             .group_by(past.resident_id)
         )
-        spent = {resident: int(points) for resident, points in connection.execute(today).tuples()}
+        spent = {resident: int(points) for resident, points in connection.execute(today)}
     strangers = {
         ask.machine_id for ask in asks if isinstance(ask.who, DomainError) and ask.who.code == "card_unknown"
     }
@@ -378,7 +377,7 @@ def _with_people(connection: Connection, asks: Sequence[Ask], world: World, rule
             .where(past.reason == "card_unknown")
             .group_by(past.machine_id)
         )
-        for machine_id, number in connection.execute(recent).tuples():
+        for machine_id, number in connection.execute(recent):
             machines[machine_id] = replace(machines[machine_id], unknown_cards=number)
     return replace(world, machines=machines, busy=busy, spent_without_pin=spent)
 
@@ -505,11 +504,12 @@ def _rebook(
         planogram_version=approval.planogram_version,
         hold_id=hold_id_of(approval.redemption_id),
     )
-    for account_id in (account_of(approval.resident_id), owed_account_of(approval.resident_id)):
+    account_id = account_of(approval.resident_id)
+    (answer,) = ledger.book(connection, [hold_of(redemption, account_id, said.actor)], changes.now)
+    if isinstance(answer, ledger.Refused):
+        account_id = owed_account_of(approval.resident_id)
         (answer,) = ledger.book(connection, [hold_of(redemption, account_id, said.actor)], changes.now)
-        if not isinstance(answer, ledger.Refused):
-            break
-    else:
+    if isinstance(answer, ledger.Refused):
         return Rejection("cannot_rebook", f"the ledger refuses it: {answer.code}")
     redemption = replace(redemption, account_id=account_id, is_reserved=True)
     changes.add(redemption)

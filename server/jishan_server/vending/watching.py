@@ -118,7 +118,7 @@ def _watch_blocked_cards(connection: Connection) -> None:
         .join(newest, newest.c.estate_id == machines.c.estate_id)
         .where(machines.c.blocked_through_at.is_(None) | (machines.c.blocked_through_at < newest.c.blocked_at))
     )
-    behind = dict(connection.execute(query).tuples().all())
+    behind = dict(connection.execute(query).all())
     lock_machines(connection, behind)
     for machine_id, blocked_at in behind.items():
         connection.execute(

@@ -31,13 +31,15 @@ from jishan_server.api.estates import estates
 from jishan_server.api.machines import machines
 from jishan_server.api.redemptions import redemptions
 from jishan_server.api.residents import residents
+from jishan_server.db import DatabaseUnavailable
 from jishan_server.parts import Parts
 from jishan_server.reading import db, reading
+from jishan_server.writer import Operation
 
 REQUEST_ID_FORM: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
 API: Final = "/api/v1"
 DOCS: Final = f"{API}/docs"
-PUBLIC: Final = frozenset({"auth.create_token", "machines.enroll"})
+PUBLIC: Final = frozenset({"auth.create_token", "machines.enroll", "machines.get_authority"})
 """Endpoints of the API that take no token; everything else below /api/v1 does."""
 
 log = structlog.get_logger(__name__)
@@ -85,10 +87,10 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     api = Api(app)
     for part in (auth, estates, residents, credits, machines, redemptions):
         api.register_blueprint(part)
+    per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")
     for endpoint in PUBLIC:
-        app.view_functions[endpoint] = limiter.limit(f"{parts.config.logins_per_minute}/minute")(
-            app.view_functions[endpoint]
-        )
+        # The limiter wraps views of any signature, and is typed for one.
+        app.view_functions[endpoint] = per_login(app.view_functions[endpoint])  # type: ignore[assignment]
     app.register_blueprint(
         get_swaggerui_blueprint(
             # A null validator: the badge would ask another host.
@@ -155,15 +157,16 @@ def _add_health(app: Flask, is_ready: Callable[[], bool]) -> None:
 
     @app.get("/readyz")
     def readyz() -> ResponseReturnValue:
-        """The database answers, the writer takes operations, and so does whatever else runs here."""
+        """The database answers, the writer commits, and whatever else runs here is well."""
         try:
-            database = reading().execute(text("SELECT 1")).scalar() == 1
-        except SQLAlchemyError:
+            reading().execute(text("SELECT 1"))
+            parts_of_app().writer.call(Operation(uuid.uuid4().hex, "ping", None))
+            database = True
+        except (SQLAlchemyError, DatabaseUnavailable):
             database = False
-        found = {"database": database, "writer": parts_of_app().writer.is_alive(), "link": is_ready()}
-        return jsonify(status="ok" if all(found.values()) else "unavailable", **found), (
-            200 if all(found.values()) else 503
-        )
+        link = is_ready()
+        ready = database and link
+        return jsonify(status="ok" if ready else "unavailable", database=database, link=link), 200 if ready else 503
 
     @app.get("/metrics")
     def figures() -> ResponseReturnValue:

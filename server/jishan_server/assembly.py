@@ -61,4 +61,12 @@ def assembled(
         closing.callback(writer.close)
         if config.is_sqlite:
             closing.enter_context(local_socket.serving(config.socket_path, writer.call, BODIES))
-        yield Parts(config, engine, writer, vending, make_metrics(), clock, authority_fingerprint(config.pki_dir))
+        yield Parts(
+            config,
+            engine,
+            writer,
+            vending,
+            make_metrics(lambda: writer.queue_length),
+            clock,
+            authority_fingerprint(config.pki_dir),
+        )

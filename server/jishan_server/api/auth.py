@@ -6,19 +6,20 @@ from typing import Any
 
 from jishan_server.api import schemas
 from jishan_server.api.asking import actor, change, member, operation_id, parts
-from jishan_server.api.blueprints import blueprint
+from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page
+from jishan_server.organizations.roles import Role
 from jishan_server.people import staff
 from jishan_server.people.hashing import token_hash
 from jishan_server.reading import reading
 
-auth = blueprint("auth", "Tokens of staff")
+auth = Blueprint("auth", "Tokens of staff")
 
 
 @auth.post("/auth/token")
-@auth.arguments(schemas.Login)
-@auth.response(201, schemas.Token)
-@auth.doc(security=[])
+@auth.takes(schemas.Login)
+@auth.answers(201, schemas.Token)
+@auth.public
 def create_token(body: dict[str, str]) -> dict[str, Any]:
     """Log in with login and password; the token goes into `Authorization: Bearer`."""
     staff_id, fits = staff.prepare_login(reading(), parts().hashing, body["login"], body["password"])
@@ -29,33 +30,33 @@ def create_token(body: dict[str, str]) -> dict[str, Any]:
 
 
 @auth.delete("/auth/token")
-@auth.response(204)
+@auth.answers(204)
 def delete_token() -> None:
     """Log out: the token of this request ends at once."""
     change("log_out", staff.LogOut(actor(), member().token_hash))
 
 
 @auth.get("/me")
-@auth.response(200, schemas.Staff)
+@auth.answers(200, schemas.Staff)
 def me() -> dict[str, Any]:
     """Who this token belongs to, with roles and permissions."""
     return staff.view(reading(), actor())
 
 
 @auth.post("/staff")
-@auth.arguments(schemas.NewStaff)
-@auth.response(201, schemas.Staff)
+@auth.takes(schemas.NewStaff)
+@auth.answers(201, schemas.Staff)
 def create_staff(body: dict[str, Any]) -> dict[str, Any]:
     """Make an account for a member of staff."""
     id = operation_id()
     hash = staff.hashed_password(parts().hashing, body["password"], id)
-    grants = tuple(staff.Grant(staff.Role(one["role"]), one["organization_id"]) for one in body["roles"])
+    grants = tuple(staff.Grant(Role(one["role"]), one["organization_id"]) for one in body["roles"])
     new = staff.CreateStaff(actor(), body["login"], body["name"], hash, grants, body["resident_id"])
     return change("create_staff", new, id=id)
 
 
 @auth.get("/staff")
-@auth.response(200, schemas.page_of(schemas.Staff))
+@auth.answers(200, schemas.page_of(schemas.Staff))
 def list_staff() -> dict[str, Any]:
     """The staff in one's scope."""
     return page(staff.members(reading(), actor()))

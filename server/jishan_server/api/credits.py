@@ -4,26 +4,26 @@ from typing import Any
 
 from jishan_server.api import schemas
 from jishan_server.api.asking import actor, change
-from jishan_server.api.blueprints import blueprint
+from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.organizations.roles import Permission, permit, scope
 from jishan_server.reading import reading
 from jishan_server.volunteering import credits as volunteering
 
-credits = blueprint("credits", "Points for volunteer work")
+credits = Blueprint("credits", "Points for volunteer work")
 
 
 @credits.post("/credits")
-@credits.arguments(schemas.NewCredit)
-@credits.response(201, schemas.Credit)
+@credits.takes(schemas.NewCredit)
+@credits.answers(201, schemas.Credit)
 def record_credit(body: dict[str, Any]) -> dict[str, Any]:
     """Record a credit; it waits for another person's approval."""
     return change("record_credit", volunteering.RecordCredit(actor=actor(), **body), key_required=True)
 
 
 @credits.get("/credits")
-@credits.arguments(schemas.CreditsWanted, location="query")
-@credits.response(200, schemas.page_of(schemas.Credit))
+@credits.takes(schemas.CreditsWanted, location="query")
+@credits.answers(200, schemas.page_of(schemas.Credit))
 def list_credits(wanted: dict[str, Any]) -> dict[str, Any]:
     """Credits in one's scope, oldest first."""
     estates = {wanted["estate_id"]} if wanted["estate_id"] else scope(reading(), actor(), Permission.CREDIT_READ)
@@ -42,15 +42,15 @@ def list_credits(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 @credits.get("/credits/<id:credit_id>")
-@credits.response(200, schemas.Credit)
+@credits.answers(200, schemas.Credit)
 def get_credit(credit_id: str) -> dict[str, Any]:
     """One credit."""
     return volunteering.credit(reading(), actor(), credit_id)
 
 
 @credits.post("/credits/<id:credit_id>/approve")
-@credits.arguments(schemas.Approval)
-@credits.response(200, schemas.Credit)
+@credits.takes(schemas.Approval)
+@credits.answers(200, schemas.Credit)
 def approve_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
     """Approve: the points are posted to the ledger."""
     decision = volunteering.DecideCredit(actor(), credit_id, body["reason"])
@@ -58,8 +58,8 @@ def approve_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
 
 
 @credits.post("/credits/<id:credit_id>/reject")
-@credits.arguments(schemas.Why)
-@credits.response(200, schemas.Credit)
+@credits.takes(schemas.Why)
+@credits.answers(200, schemas.Credit)
 def reject_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
     """Reject, with a reason: no points move."""
     decision = volunteering.DecideCredit(actor(), credit_id, body["reason"])

@@ -4,27 +4,27 @@ from typing import Any
 
 from jishan_server.api import schemas
 from jishan_server.api.asking import actor, change, operation_id, parts
-from jishan_server.api.blueprints import blueprint
+from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.organizations.roles import Permission, permit, scope
 from jishan_server.people import residents as people
 from jishan_server.reading import reading
 from jishan_server.volunteering import statements
 
-residents = blueprint("residents", "Residents, cards, PINs, points")
+residents = Blueprint("residents", "Residents, cards, PINs, points")
 
 
 @residents.post("/residents")
-@residents.arguments(schemas.NewResident)
-@residents.response(201, schemas.Resident)
+@residents.takes(schemas.NewResident)
+@residents.answers(201, schemas.Resident)
 def create_resident(body: dict[str, Any]) -> dict[str, Any]:
     """Register a resident; the answer has the member number."""
     return change("create_resident", people.CreateResident(actor=actor(), **body))
 
 
 @residents.get("/residents")
-@residents.arguments(schemas.ResidentsWanted, location="query")
-@residents.response(200, schemas.page_of(schemas.Resident))
+@residents.takes(schemas.ResidentsWanted, location="query")
+@residents.answers(200, schemas.page_of(schemas.Resident))
 def list_residents(wanted: dict[str, Any]) -> dict[str, Any]:
     """Residents in one's scope, by member number."""
     estates = {wanted["estate_id"]} if wanted["estate_id"] else scope(reading(), actor(), Permission.RESIDENT_READ)
@@ -35,31 +35,31 @@ def list_residents(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 @residents.get("/residents/<id:resident_id>")
-@residents.response(200, schemas.Resident)
+@residents.answers(200, schemas.Resident)
 def get_resident(resident_id: str) -> dict[str, Any]:
     """One resident with cards."""
     return people.resident(reading(), actor(), resident_id)
 
 
 @residents.post("/residents/<id:resident_id>/freeze")
-@residents.arguments(schemas.Why)
-@residents.response(200, schemas.Resident)
+@residents.takes(schemas.Why)
+@residents.answers(200, schemas.Resident)
 def freeze_resident(body: dict[str, str], resident_id: str) -> dict[str, Any]:
     """No redemptions until unfrozen; the points stay."""
     return change("freeze_resident", people.FreezeResident(actor(), resident_id, "frozen", body["reason"]))
 
 
 @residents.post("/residents/<id:resident_id>/unfreeze")
-@residents.arguments(schemas.Why)
-@residents.response(200, schemas.Resident)
+@residents.takes(schemas.Why)
+@residents.answers(200, schemas.Resident)
 def unfreeze_resident(body: dict[str, str], resident_id: str) -> dict[str, Any]:
     """Redemptions again."""
     return change("freeze_resident", people.FreezeResident(actor(), resident_id, "active", body["reason"]))
 
 
 @residents.put("/residents/<id:resident_id>/pin")
-@residents.arguments(schemas.NewPin)
-@residents.response(200, schemas.Resident)
+@residents.takes(schemas.NewPin)
+@residents.answers(200, schemas.Resident)
 def put_pin(body: dict[str, str], resident_id: str) -> dict[str, Any]:
     """Set the PIN that the resident typed; it ends a lock."""
     id = operation_id()
@@ -68,8 +68,8 @@ def put_pin(body: dict[str, str], resident_id: str) -> dict[str, Any]:
 
 
 @residents.post("/residents/<id:resident_id>/cards")
-@residents.arguments(schemas.NewCard)
-@residents.response(201, schemas.Card)
+@residents.takes(schemas.NewCard)
+@residents.answers(201, schemas.Card)
 def bind_card(body: dict[str, str], resident_id: str) -> dict[str, Any]:
     """Give a resident a card."""
     hash, ending = people.hashed_card(parts().hashing, body["uid"])
@@ -77,16 +77,16 @@ def bind_card(body: dict[str, str], resident_id: str) -> dict[str, Any]:
 
 
 @residents.post("/cards/<id:card_id>/block")
-@residents.arguments(schemas.WhyCard)
-@residents.response(200, schemas.Card)
+@residents.takes(schemas.WhyCard)
+@residents.answers(200, schemas.Card)
 def block_card(body: dict[str, str], card_id: str) -> dict[str, Any]:
     """Block a lost card."""
     return change("block_card", people.BlockCard(actor(), card_id, body["reason"]))
 
 
 @residents.post("/cards/<id:card_id>/replace")
-@residents.arguments(schemas.CardReplacement)
-@residents.response(201, schemas.Card)
+@residents.takes(schemas.CardReplacement)
+@residents.answers(201, schemas.Card)
 def replace_card(body: dict[str, str], card_id: str) -> dict[str, Any]:
     """Block a card and bind a new one in one step; the answer is the new card."""
     hash, ending = people.hashed_card(parts().hashing, body["uid"])
@@ -94,15 +94,15 @@ def replace_card(body: dict[str, str], card_id: str) -> dict[str, Any]:
 
 
 @residents.get("/residents/<id:resident_id>/balance")
-@residents.response(200, schemas.Balance)
+@residents.answers(200, schemas.Balance)
 def get_balance(resident_id: str) -> dict[str, Any]:
     """Posted, held and available points."""
     return statements.balance(reading(), actor(), resident_id)
 
 
 @residents.get("/residents/<id:resident_id>/statement")
-@residents.arguments(schemas.Paging, location="query")
-@residents.response(200, schemas.page_of(schemas.StatementEntry))
+@residents.takes(schemas.Paging, location="query")
+@residents.answers(200, schemas.page_of(schemas.StatementEntry))
 def get_statement(wanted: dict[str, Any], resident_id: str) -> dict[str, Any]:
     """Every entry, newest first, with the balance after it."""
     after = read_cursor(wanted["cursor"])

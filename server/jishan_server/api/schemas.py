@@ -283,9 +283,9 @@ class ClaimCode(Schema):
 
 
 class Enrolment(Strict):
-    """What a machine shows: the secret part of its claim code, and the id of the journal it will keep."""
+    """What a machine shows: its claim code, and the id of the journal that it keeps."""
 
-    secret = fields.String(required=True, validate=validate.Length(max=40))
+    claim_code = fields.String(required=True, load_only=True, validate=validate.Length(max=60))
     journal_id = an_id(required=True)
 
 

@@ -184,17 +184,15 @@ def _find(connection: Connection, prepared: Sequence[Prepared]) -> _Found:
     found = _Found({}, {}, {})
     if hashes:
         join = cards.join(residents, cards.c.resident_id == residents.c.id)
-        for row in connection.execute(
-            select(cards.c.hash, cards.c.state, *columns).select_from(join).where(cards.c.hash.in_(hashes))
-        ):
-            found.by_card[row[0]] = (row[2], row[1])
-            found.residents[row[2]] = _Resident(*row[2:])
+        carried = select(cards.c.hash, cards.c.state, *columns).select_from(join).where(cards.c.hash.in_(hashes))
+        for hash, state, *values in connection.execute(carried).tuples():
+            found.by_card[hash] = (values[0], state)
+            found.residents[values[0]] = _Resident(*values)
     if numbers:
-        for row in connection.execute(
-            select(residents.c.member_number, *columns).where(residents.c.member_number.in_(numbers))
-        ):
-            found.by_number[row[0]] = row[1]
-            found.residents[row[1]] = _Resident(*row[1:])
+        numbered = select(residents.c.member_number, *columns).where(residents.c.member_number.in_(numbers))
+        for number, *values in connection.execute(numbered).tuples():
+            found.by_number[number] = values[0]
+            found.residents[values[0]] = _Resident(*values)
     return found
 
 

@@ -211,7 +211,7 @@ def view(connection: Connection, resident_id: str) -> dict[str, Any]:
 
 def estate_of(connection: Connection, resident_id: str) -> str:
     """The estate a resident belongs to; refusal: resident_unknown."""
-    estate_id = connection.scalar(select(residents.c.estate_id).where(residents.c.id == resident_id))
+    estate_id: str | None = connection.scalar(select(residents.c.estate_id).where(residents.c.id == resident_id))
     if estate_id is None:
         raise DomainError("resident_unknown", id=resident_id)
     return estate_id

@@ -146,10 +146,10 @@ def log_in(connection: Connection, operations: Sequence[Operation], now: datetim
 
 def _log_in(connection: Connection, body: LogIn, now: datetime) -> Outcome:
     if body.staff_id is None:
-        return Outcome(None, DomainError("login_failed"), replayed=False)
+        return Outcome(error=DomainError("login_failed"))
     row = connection.execute(select(staff).where(staff.c.id == body.staff_id)).one()
     if row.locked_until_at is not None and now < row.locked_until_at:
-        return Outcome(None, _locked(), replayed=False)
+        return Outcome(error=_locked())
     tries = 0 if body.fits else row.wrong_tries + 1
     is_locked = tries >= LOGIN_TRIES
     connection.execute(
@@ -158,13 +158,13 @@ def _log_in(connection: Connection, body: LogIn, now: datetime) -> Outcome:
         .values(wrong_tries=0 if is_locked else tries, locked_until_at=now + LOGIN_LOCK if is_locked else None)
     )
     if not body.fits:
-        return Outcome(None, _locked() if is_locked else DomainError("login_failed"), replayed=False)
+        return Outcome(error=_locked() if is_locked else DomainError("login_failed"))
     # What has expired is of no use to anyone; a login is the moment to forget it.
     connection.execute(delete(staff_tokens).where(staff_tokens.c.expires_at < now))
     connection.execute(
         insert(staff_tokens).values(hash=body.token_hash, staff_id=row.id, issued_at=now, expires_at=body.expires_at)
     )
-    return Outcome({"staff_id": row.id, "expires_at": iso(body.expires_at)}, None, replayed=False)
+    return Outcome({"staff_id": row.id, "expires_at": iso(body.expires_at)})
 
 
 def log_out(connection: Connection, operation: Operation, now: datetime) -> None:

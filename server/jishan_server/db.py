@@ -205,8 +205,13 @@ def all_tables() -> MetaData:
 def append_only(table: Table) -> None:
     """Have the database refuse UPDATE and DELETE on `table`, and TRUNCATE where there is one."""
     for statement, dialect in append_only_statements(table.name):
-        ddl = DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
-        event.listen(table, "after_create", ddl.execute_if(dialect=dialect))
+        on_create(table, statement, dialect)
+
+
+def on_create(table: Table, statement: str, dialect: str) -> None:
+    """Have a statement of one dialect run when `table` was created."""
+    ddl = DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", ddl.execute_if(dialect=dialect))
 
 
 def append_only_statements(table: str) -> list[tuple[str, str]]:

@@ -12,13 +12,14 @@ from datetime import date, datetime, timedelta, tzinfo
 from types import ModuleType
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, case, func, literal, or_, select, update
+from sqlalchemy import Connection, RowMapping, case, func, insert, literal, or_, select, update
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from jishan_server.db import from_ms, to_ms
 from jishan_server.ledger import digest, lots, postgresql, sqlite, tables
 from jishan_server.ledger.model import (
+    BATCH_STEP,
     MAX_BATCH,
     Account,
     Applied,
@@ -42,6 +43,8 @@ __all__ = [
     "available_points",
     "balances",
     "book",
+    "close_day",
+    "day_hashes",
     "freeze",
     "history",
     "open_accounts",
@@ -258,6 +261,34 @@ def _write(
     statements.write(cursor, applied.rows, applied.accounts.values(), batch)
 
 
+def close_day(connection: Connection, day: str, now: datetime, zone: tzinfo = digest.SCHEME_ZONE) -> bytes:
+    """Close a day that is over, and give the root of its tree; a day that is closed keeps its root.
+
+    Raises ValueError for a day that is not over, or one before a closed day. Batches in flight are waited for; a later
+    one counts to the next open day, and a trigger refuses it otherwise.
+    """
+    known = connection.execute(select(tables.days.c.root).where(tables.days.c.day == day)).scalar()
+    if known is not None:
+        return bytes(known)
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE batches IN SHARE ROW EXCLUSIVE MODE")
+    newest = connection.execute(select(func.max(tables.days.c.day))).scalar() or ""
+    if not newest < day < digest.day_of(now, zone):
+        raise ValueError(f"{day} is not over, or lies before the closed day {newest}")
+    hashes = day_hashes(connection, day)
+    root = digest.merkle_root(hashes)
+    connection.execute(insert(tables.days).values(day=day, rows=len(hashes), root=root, closed_at=now))
+    return root
+
+
+def day_hashes(connection: Connection, day: str) -> list[bytes]:
+    """The row hashes of a day, in the order of its tree: writer, number, position."""
+    t, b = tables.transfers.c, tables.batches.c
+    in_batch = (t.sequence >= b.serial * BATCH_STEP) & (t.sequence < (b.serial + 1) * BATCH_STEP)
+    rows = select(t.row_hash).where(b.day == day, in_batch).order_by(b.writer, b.number, t.sequence)
+    return [bytes(row_hash) for row_hash in connection.execute(rows).scalars()]
+
+
 def _day_after(day: str) -> str:
     return (date.fromisoformat(day) + timedelta(days=1)).isoformat() if day else ""
 
@@ -266,7 +297,7 @@ def available_points(connection: Connection, account_ids: Collection[str]) -> di
     """What may be spent now, for the limited ones of these accounts; the cheap part of `balances`."""
     a, b = tables.accounts.c, tables.balances.c
     query = select(a.id, b.posted - b.held).where(a.id.in_(account_ids), b.number == a.number)
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def balances(connection: Connection, account_ids: Collection[str]) -> dict[str, Balance]:
@@ -278,7 +309,7 @@ def balances(connection: Connection, account_ids: Collection[str]) -> dict[str, 
         .where(a.id.in_(account_ids))
     )
     found: dict[str, Balance] = {}
-    for id, number, posted, held, next_expiry_at, is_frozen, last in connection.execute(query).tuples():
+    for id, number, posted, held, next_expiry_at, is_frozen, last in connection.execute(query):
         if posted is None:
             found[id] = _summed(connection, number)
             continue
@@ -344,14 +375,14 @@ def statement(
     """
     a, b = tables.accounts.c, tables.balances.c
     query = select(a.number, b.last_sequence, b.posted, b.held).where(a.id == account_id, b.number == a.number)
-    account = connection.execute(query).tuples().one_or_none()
+    account = connection.execute(query).one_or_none()
     if account is None:
         return [], None
     number, *newest = account
     mark = start or Mark(*newest)
     rows = _walk(connection, number, mark.sequence, limit) if mark.sequence else []
     others = {row["credit"] if row["debit"] == number else row["debit"] for row in rows}
-    names = dict(connection.execute(select(a.number, a.id).where(a.number.in_(others))).tuples().all())
+    names = dict(connection.execute(select(a.number, a.id).where(a.number.in_(others))).all())
     page: list[Line] = []
     for row in rows:
         is_credit = row["credit"] == number

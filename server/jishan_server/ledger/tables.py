@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from jishan_server.db import Instant, Serial, append_only, metadata
+from jishan_server.db import Instant, Serial, append_only, metadata, on_create
 
 ID: Final = 40
 ACCOUNT_ID: Final = 60
@@ -127,3 +127,21 @@ days: Final = Table(
 
 for _table in (transfers, batches, days):
     append_only(_table)
+
+# The last line behind `store.close_day`: what a day's root covers is complete.
+_CLOSED: Final = "a closed day takes no more batches"
+_DAY_IS_OPEN: Final = {
+    "sqlite": [
+        "CREATE TRIGGER batches_day_is_open BEFORE INSERT ON batches WHEN NEW.day <= (SELECT max(day) FROM days) "
+        f"BEGIN SELECT RAISE(ABORT, '{_CLOSED}'); END"
+    ],
+    "postgresql": [
+        "CREATE FUNCTION refuse_closed_day() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF NEW.day <= (SELECT max(day) FROM days) THEN "
+        f"RAISE EXCEPTION '{_CLOSED}'; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER batches_day_is_open BEFORE INSERT ON batches FOR EACH ROW EXECUTE FUNCTION refuse_closed_day()",
+    ],
+}
+for _dialect, _statements in _DAY_IS_OPEN.items():
+    for _statement in _statements:
+        on_create(batches, _statement, _dialect)

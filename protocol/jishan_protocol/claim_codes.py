@@ -58,7 +58,10 @@ def write(code: ClaimCode) -> str:
 def read(typed: str) -> ClaimCode:
     """Read a typed code, in any case, with or without hyphens; raises ProtocolError("bad_claim_code")."""
     text = re.sub(r"[\s-]", "", typed).upper()
-    if re.fullmatch(rf"[A-Z2-7]{{{_ALL}}}", text) is None or _check(text[:-_CHECK_CHARACTERS]) != text[-_CHECK_CHARACTERS:]:
+    if (
+        re.fullmatch(rf"[A-Z2-7]{{{_ALL}}}", text) is None
+        or _check(text[:-_CHECK_CHARACTERS]) != text[-_CHECK_CHARACTERS:]
+    ):
         raise ProtocolError("bad_claim_code", "mistyped: a character is wrong, missing or too many")
     return ClaimCode(text[:SECRET_CHARACTERS], text[SECRET_CHARACTERS:-_CHECK_CHARACTERS])
 

@@ -51,6 +51,10 @@ def shard_filter(shard: int) -> str:
     return f"jishan/v1/s{shard:02d}/+/u/+"
 
 
+EVERY_SHARD: Final = "jishan/v1/+/+/u/+"
+"""What a gateway subscribes to that has all shards to itself."""
+
+
 def machine_filter(shard: int, machine_id: str) -> str:
     """What an agent subscribes to."""
     return f"jishan/v1/s{shard:02d}/{machine_id}/d/+"

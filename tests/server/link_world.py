@@ -139,7 +139,9 @@ class World:
             machines.SlotPlan(15, PRODUCT, PRICE, 10, is_enabled=False),
         )
         self.call("publish_planogram", machines.PublishPlanogram(SYSTEM, machine_id, 0, plan))
-        self.call("count_stock", machines.CountStock(SYSTEM, machine_id, ((SELECTION, stock), (14, stock), (15, stock))))
+        self.call(
+            "count_stock", machines.CountStock(SYSTEM, machine_id, ((SELECTION, stock), (14, stock), (15, stock)))
+        )
         return self.enroll(machine_id, f"journal-{machine_id}")
 
     def enroll(self, machine_id: str, journal_id: str) -> Box:
@@ -204,7 +206,10 @@ class World:
             ledger_tables.transfers,
             ledger_tables.balances,
         )
-        return {table.name: [tuple(row) for row in self.rows(select(table).order_by(*table.primary_key))] for table in watched}
+        return {
+            table.name: [tuple(row) for row in self.rows(select(table).order_by(*table.primary_key))]
+            for table in watched
+        }
 
 
 @dataclass(slots=True)
@@ -217,7 +222,7 @@ class Box:
     key_id: int
     key: bytes
     journal_id: str
-    session: Session = Session(1, 1, "tag-1-1")
+    session: Session = field(default_factory=lambda: Session(1, 1, "tag-1-1"))
     last_seq: int = 0
     beats: int = 0
     sent: list[tuple[str, bytes]] = field(default_factory=list)

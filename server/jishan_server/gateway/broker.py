@@ -20,7 +20,7 @@ from amqtt.contexts import Action, BaseContext, BrokerConfig, ListenerConfig
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
-from jishan_server.gateway.access import may
+from jishan_server.gateway.access import GATEWAY_USER, may
 
 START_S: Final = 20
 STOP_S: Final = 20
@@ -47,7 +47,8 @@ class MachineAccess(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]  # a
         self._password_of: PasswordOf = self._get_config_option("password_of")
 
     async def authenticate(self, *, session: Session) -> bool | None:
-        if not session.username or session.client_id != session.username:
+        is_own_name = session.client_id == session.username or session.username == GATEWAY_USER
+        if not session.username or not is_own_name:
             return False
         password = self._password_of(session.username)
         return password is not None and hmac.compare_digest(password.encode(), (session.password or "").encode())

@@ -17,23 +17,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
-from sqlalchemy.exc import DataError, IntegrityError
 
 from jishan_protocol import topics
 from jishan_protocol.envelope import Envelope, Session, seal, unseal
-from jishan_protocol.errors import JishanError, ProtocolError
+from jishan_protocol.errors import ProtocolError
 from jishan_protocol.messages import Ack, Authorize, Heartbeat, Message, OutboxMessage, decode, encode
 from jishan_protocol.sealing import open_credential
-from jishan_server.db import to_ms
-from jishan_server.errors import DomainError
+from jishan_server.db import is_the_worlds, to_ms
 from jishan_server.people.credentials import Prepared, unverified
 from jishan_server.vending import tables
 from jishan_server.vending.changes import Changes, settle_alerts, write
@@ -57,7 +55,7 @@ CLOCK_SLACK: Final = timedelta(seconds=5)
 SESSION_SLACK: Final = timedelta(seconds=60)
 """A message that an old session made this long after the new one appeared was made by a second program."""
 
-_log = logging.getLogger("jishan.gateway")
+log = structlog.get_logger(__name__)
 
 Payload = tuple[str, bytes]
 
@@ -134,7 +132,7 @@ class Gateway:
 
     def _refuse(self, reason: str, about: str, detail: str) -> None:
         self.refused[reason] += 1
-        _log.info("message refused", extra={"reason": reason, "about": about, "detail": detail})
+        log.info("message_refused", reason=reason, about=about, detail=detail)
 
 
 def operation_of(incoming: Incoming) -> Operation:
@@ -219,9 +217,7 @@ class _Batch:
     def _left(self, kind: str) -> list[int]:
         """The messages of one topic kind that are not refused, in order of arrival."""
         return [
-            index
-            for index, one in enumerate(self.incoming)
-            if one.address.kind == kind and index not in self.refused
+            index for index, one in enumerate(self.incoming) if one.address.kind == kind and index not in self.refused
         ]
 
     def _refuse_strangers(self) -> None:
@@ -310,19 +306,26 @@ class _Batch:
         return taken
 
     def _apply(self, taken: Sequence[int]) -> None:
-        """Apply reports in order; if the batch fails, one by one, and only the one that fails alone is rejected."""
+        """Apply reports in order; if the batch fails, one by one, and only the one that fails alone is rejected.
+
+        What the world does (the database is away) is no message's fault: the whole transaction fails then.
+        """
         rejections = {index: problem for index in taken if (problem := self.incoming[index].problem) is not None}
         readable = [index for index in taken if index not in rejections]
         try:
             with self.connection.begin_nested():
                 rejections |= self._apply_together(readable)
-        except _CANNOT_APPLY:
+        except Exception as failure:
+            if is_the_worlds(failure):
+                raise
             for index in readable:
                 try:
                     with self.connection.begin_nested():
                         rejections |= self._apply_together([index])
-                except _CANNOT_APPLY as error:
-                    _log.exception("a report cannot be applied", extra={"machine": self._machine_of(index).id})
+                except Exception as error:
+                    if is_the_worlds(error):
+                        raise
+                    log.exception("report_cannot_be_applied", machine_id=self._machine_of(index).id)
                     rejections[index] = Rejection("cannot_apply", type(error).__name__)
         self._keep(taken, rejections)
 
@@ -498,9 +501,6 @@ class _Batch:
         self.payloads.setdefault(index, []).append((topic, seal(envelope, topic, key)))
 
 
-_CANNOT_APPLY: Final = (JishanError, DomainError, AssertionError, IntegrityError, DataError)
-"""What is a single message's fault, or ours on meeting it. A database that is away is neither: the batch fails whole."""
-
 _UPDATE_MACHINE: Final = (
     update(tables.machines)
     .where(tables.machines.c.id == bindparam("key"))
@@ -558,7 +558,7 @@ def _are_two_sessions_live(lane: _Lane, said: Iterable[tuple[Session, Incoming]]
 
 
 def _untimely(one: Incoming, lane: _Lane, longest: timedelta, now: datetime) -> str | None:
-    """Why an ask or a beat is not of now, or None. Only the server's own clock is compared, as the machine echoes it."""
+    """Why an ask or a beat is not of now, or None. Only the server's own clock counts, as the machine echoes it."""
     if one.envelope.session != lane.session:
         return "old_session"
     issued, expires = one.envelope.issued_at_ms, one.envelope.expires_at_ms

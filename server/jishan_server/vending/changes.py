@@ -150,7 +150,9 @@ def _follow(changes: Changes, before: Redemption, state: State, event: Event, sa
     match state:
         case State.CAPTURED | State.VOIDED:
             if before.hold_id is not None:
-                changes.transfers.append(end_of_hold(before, Kind.CAPTURE if state is State.CAPTURED else Kind.VOID, said))
+                changes.transfers.append(
+                    end_of_hold(before, Kind.CAPTURE if state is State.CAPTURED else Kind.VOID, said)
+                )
             if before.is_reserved:
                 slot.reserved -= 1
                 slot.stock -= 1 if state is State.CAPTURED else 0
@@ -254,7 +256,9 @@ def write(connection: Connection, changes: Changes) -> None:
     _write_machines(connection, changes)
     settle_alerts(connection, REDEMPTION_OPEN, changes.settled, "system", changes.now)
     insert_new(connection, tables.alerts, changes.alerts)
-    for transfer, answer in zip(changes.transfers, ledger.book(connection, changes.transfers, changes.now), strict=True):
+    for transfer, answer in zip(
+        changes.transfers, ledger.book(connection, changes.transfers, changes.now), strict=True
+    ):
         assert not isinstance(answer, ledger.Refused), f"the ledger refuses {transfer} as {answer}"
 
 

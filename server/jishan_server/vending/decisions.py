@@ -1,8 +1,8 @@
 """What a person decides about a redemption: in doubt, stuck, or captured for an item that was no good.
 
-Rules (decisions, "The redemption table"): giving points back takes one person of either side; taking them takes a person
-of the estate's side, a reason and the evidence, and a second person where there were several in a month. Nobody decides
-about a redemption of their own.
+Rules (decisions, "The redemption table"): giving points back takes one person of either side; taking them takes a
+person of the estate's side, a reason and the evidence, and a second person where there were several in a month. Nobody
+decides about a redemption of their own.
 """
 
 from __future__ import annotations

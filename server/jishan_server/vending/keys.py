@@ -47,7 +47,9 @@ class Keys:
 
     def __post_init__(self) -> None:
         if len(self.secret) < MIN_SECRET_BYTES:
-            raise ValueError(f"the server's secret has {len(self.secret)} bytes, at least {MIN_SECRET_BYTES} are needed")
+            raise ValueError(
+                f"the server's secret has {len(self.secret)} bytes, at least {MIN_SECRET_BYTES} are needed"
+            )
 
     def __repr__(self) -> str:
         return "Keys(...)"
@@ -79,8 +81,8 @@ class Keys:
             raise ProtocolError("bad_approval", "not base64") from error
         if not hmac.compare_digest(self._approval_mac(content), mac):
             raise ProtocolError("bad_approval", "this server did not give it")
-        redemption, machine, resident, account, selection, product, points, version, ledger = (
-            content.decode().split("\n")
+        redemption, machine, resident, account, selection, product, points, version, ledger = content.decode().split(
+            "\n"
         )
         return Approval(
             redemption, machine, resident, account, int(selection), product, int(points), int(version), ledger

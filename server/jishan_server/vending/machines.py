@@ -1,8 +1,8 @@
 """Machines: registering, enrolling, what they sell, their stock, and closing them.
 
-Each use case is one operation of the writer: permission first, the machine's lock, the change, its row in the audit log.
-A machine is `expected` until it enrols, `enrolled` while it may sell, `closed` by a person or by its own fault, `forked`
-when two programs speak for it, `lost` when a person has given it up. Enrolling anew gives it new keys.
+Each use case is one operation of the writer: permission first, the machine's lock, the change, its row in the audit
+log. A machine is `expected` until it enrols, `enrolled` while it may sell, `closed` by a person or by its own fault,
+`forked` when two programs speak for it, `lost` when a person has given it up. Enrolling anew gives it new keys.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from jishan_protocol import messages, topics
 from jishan_protocol.redemption import Event, Party, State
 from jishan_server import audit
 from jishan_server.errors import DomainError
-from jishan_server.ids import derived_id
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit, scope
 from jishan_server.organizations.tree import organization
@@ -191,7 +190,10 @@ def create_machine(connection: Connection, operation: Operation, now: datetime) 
 
 
 def make_claim_code(connection: Connection, operation: Operation, now: datetime, rules: Rules) -> dict[str, Any]:
-    """Keep the hash of a new claim code; older unused codes of the machine end. Refusals: machine_unknown, forbidden."""
+    """Keep the hash of a new claim code; older unused codes of the machine end.
+
+    Refusals: machine_unknown, forbidden.
+    """
     body: MakeClaimCode = operation.body
     machine = _lock(connection, body.actor, body.machine_id)
     codes = tables.claim_codes
@@ -262,7 +264,12 @@ def _take_in(connection: Connection, machine: Machine, journal_id: str, now: dat
             raise DomainError("journal_must_be_new")
     else:
         lose_open_redemptions(connection, [machine], Said(Party.SERVER, "server"), now)
-        values |= {"journal_id": journal_id, "last_seq": 0, "reported_version": 0, "caught_up_with": ledger_id(connection)}
+        values |= {
+            "journal_id": journal_id,
+            "last_seq": 0,
+            "reported_version": 0,
+            "caught_up_with": ledger_id(connection),
+        }
     connection.execute(update(tables.machines).where(tables.machines.c.id == machine.id).values(values))
     bump_desired(connection, [machine.id])
 
@@ -335,9 +342,7 @@ def publish_planogram(connection: Connection, operation: Operation, now: datetim
                 for slot in body.slots
             ],
         )
-    empty = [
-        {"machine_id": machine.id, "selection": slot.selection, "stock": 0, "reserved": 0} for slot in body.slots
-    ]
+    empty = [{"machine_id": machine.id, "selection": slot.selection, "stock": 0, "reserved": 0} for slot in body.slots]
     insert_new(connection, tables.slots, empty)
     connection.execute(
         update(tables.machines).where(tables.machines.c.id == machine.id).values(planogram_version=version)
@@ -396,7 +401,9 @@ def count_stock(connection: Connection, operation: Operation, now: datetime) -> 
             raise DomainError("selection_unknown")
         if not 0 <= stock <= capacity:
             raise DomainError("stock_invalid")
-        in_doubt = (past.c.machine_id == machine.id) & (past.c.selection == selection) & (past.c.state == State.IN_DOUBT)
+        in_doubt = (
+            (past.c.machine_id == machine.id) & (past.c.selection == selection) & (past.c.state == State.IN_DOUBT)
+        )
         connection.execute(update(past).where(in_doubt).values(is_reserved=False))
         still = select(func.count()).where(
             past.c.machine_id == machine.id, past.c.selection == selection, past.c.is_reserved
@@ -449,9 +456,7 @@ def set_machine_open(connection: Connection, operation: Operation, now: datetime
     connection.execute(
         update(tables.machines)
         .where(tables.machines.c.id == machine.id)
-        .values(
-            state="enrolled" if body.is_open else "closed", closed_reason=None if body.is_open else "by_person"
-        )
+        .values(state="enrolled" if body.is_open else "closed", closed_reason=None if body.is_open else "by_person")
     )
     bump_desired(connection, [machine.id])
     if body.is_open:
@@ -465,7 +470,10 @@ def set_machine_open(connection: Connection, operation: Operation, now: datetime
 
 
 def lose_machine(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
-    """Give a machine up; its open redemptions become in doubt. Refusals: machine_unknown, forbidden, reason_required."""
+    """Give a machine up; its open redemptions become in doubt.
+
+    Refusals: machine_unknown, forbidden, reason_required.
+    """
     body: LoseMachine = operation.body
     machine = _lock(connection, body.actor, body.machine_id)
     if not body.reason.strip():
@@ -493,7 +501,9 @@ def fork(connection: Connection, found: Mapping[str, str], machines: Mapping[str
     )
     changes = Changes(now)
     for machine in forked:
-        changes.alert("urgent", "forked", machine.id, machine.estate_id, {"why": found[machine.id]}, machine_id=machine.id)
+        changes.alert(
+            "urgent", "forked", machine.id, machine.estate_id, {"why": found[machine.id]}, machine_id=machine.id
+        )
     write(connection, changes)
 
 
@@ -508,7 +518,9 @@ def lose_open_redemptions(connection: Connection, machines: Collection[Machine],
 # the desired document
 
 
-def desired_documents(connection: Connection, machine_ids: Collection[str], rules: Rules) -> dict[str, messages.Desired]:
+def desired_documents(
+    connection: Connection, machine_ids: Collection[str], rules: Rules
+) -> dict[str, messages.Desired]:
     """What machines are to show and keep to, by machine id, in four statements for any number."""
     machines, planogram_slots, slots, products = tables.machines, tables.planogram_slots, tables.slots, tables.products
     chosen = machines.c.id.in_(sorted(machine_ids))
@@ -531,8 +543,7 @@ def desired_documents(connection: Connection, machine_ids: Collection[str], rule
         )
         .join(
             slots,
-            (slots.c.machine_id == planogram_slots.c.machine_id)
-            & (slots.c.selection == planogram_slots.c.selection),
+            (slots.c.machine_id == planogram_slots.c.machine_id) & (slots.c.selection == planogram_slots.c.selection),
         )
         .join(products, products.c.id == planogram_slots.c.product_id)
         .where(chosen)
@@ -638,7 +649,13 @@ def _lock(connection: Connection, actor: str, machine_id: str) -> Machine:
 
 
 def _note(
-    connection: Connection, operation: Operation, now: datetime, actor: str, action: str, machine_id: str, **details: object
+    connection: Connection,
+    operation: Operation,
+    now: datetime,
+    actor: str,
+    action: str,
+    machine_id: str,
+    **details: object,
 ) -> None:
     audit.record(
         connection,

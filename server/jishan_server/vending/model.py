@@ -86,6 +86,15 @@ def read_machine(connection: Connection, machine_id: str) -> Machine | None:
     return Machine(*row) if row else None
 
 
+def broker_key_id(connection: Connection, machine_id: str) -> int | None:
+    """The key id from which a machine's password at the broker is derived; None for a machine that may not connect."""
+    m = machines.c
+    found: int | None = connection.execute(
+        select(m.key_id).where(m.id == machine_id, m.key_id > 0)
+    ).scalar_one_or_none()
+    return found
+
+
 def read_redemptions(connection: Connection, ids: Collection[str]) -> dict[str, Redemption]:
     """Read redemptions by id; the caller holds their machines' locks if it means to change them."""
     query = select(*_REDEMPTION_COLUMNS).where(redemptions.c.id.in_(sorted(set(ids))))

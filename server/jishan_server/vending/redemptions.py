@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,7 +33,7 @@ from jishan_protocol.messages import (
     Reported,
     VendStarted,
 )
-from jishan_protocol.redemption import BUSY, Event, Party, State, Verdict
+from jishan_protocol.redemption import BUSY, Event, Party, State
 from jishan_server.errors import DomainError
 from jishan_server.ledger import store as ledger
 from jishan_server.people import tables as people
@@ -93,7 +92,7 @@ class Vending:
 
     keys: Keys
     hashing: Hashing
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
 
 
 # authorize
@@ -176,7 +175,9 @@ def _settle(
         waiting = [index for index in range(len(asks)) if settled.get(index) is None]
         refusals = decide([asks[index] for index in waiting], world, rules)
         fit = [i for i, refusal in zip(waiting, refusals, strict=True) if refusal is None and i not in held]
-        holds = [hold_of(redemptions[index], redemptions[index].account_id or "", asks[index].machine_id) for index in fit]
+        holds = [
+            hold_of(redemptions[index], redemptions[index].account_id or "", asks[index].machine_id) for index in fit
+        ]
         answers = ledger.book(connection, holds, now) if holds else []
         refused = {}
         for index, answer in zip(fit, answers, strict=True):
@@ -262,7 +263,7 @@ def _from_memory(
     if held:
         residents = people.residents.c
         query = select(residents.id, residents.name).where(residents.id.in_({row.resident_id for row in held}))
-        names = {id: name for id, name in connection.execute(query)}
+        names = {row.id: row.name for row in connection.execute(query)}
         left = ledger.available_points(connection, [row.account_id for row in held if row.account_id is not None])
     ledger_now = ledger_id(connection)
     answers: list[Answer] = []
@@ -291,14 +292,12 @@ def _read_world(
 ) -> World:
     ids = sorted({question.machine_id for question in questions})
     planogram, stock = tables.planogram_slots.c, tables.slots.c
-    joined = (
-        tables.machines.join(
-            tables.planogram_slots,
-            (planogram.machine_id == tables.machines.c.id) & (planogram.version == tables.machines.c.planogram_version),
-        ).join(
-            tables.slots,
-            (stock.machine_id == planogram.machine_id) & (stock.selection == planogram.selection),
-        )
+    joined = tables.machines.join(
+        tables.planogram_slots,
+        (planogram.machine_id == tables.machines.c.id) & (planogram.version == tables.machines.c.planogram_version),
+    ).join(
+        tables.slots,
+        (stock.machine_id == planogram.machine_id) & (stock.selection == planogram.selection),
     )
     query = (
         select(
@@ -343,7 +342,9 @@ def _identified(
         )
         is None
     ]
-    found = identify(connection, [question.prepared for question in looked_at], vending.hashing, now) if looked_at else []
+    found = (
+        identify(connection, [question.prepared for question in looked_at], vending.hashing, now) if looked_at else []
+    )
     who = {question.wish.redemption_id: one for question, one in zip(looked_at, found, strict=True)}
     return [Ask(question.machine_id, question.wish, who.get(question.wish.redemption_id)) for question in questions]
 
@@ -366,9 +367,7 @@ def _with_people(connection: Connection, asks: Sequence[Ask], world: World, rule
             .group_by(past.resident_id)
         )
         spent = {resident: int(points) for resident, points in connection.execute(today)}
-    strangers = {
-        ask.machine_id for ask in asks if isinstance(ask.who, DomainError) and ask.who.code == "card_unknown"
-    }
+    strangers = {ask.machine_id for ask in asks if isinstance(ask.who, DomainError) and ask.who.code == "card_unknown"}
     machines = dict(world.machines)
     if strangers:
         recent = (

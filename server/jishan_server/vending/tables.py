@@ -1,8 +1,8 @@
 """The tables of machines, slots, redemptions and what goes wrong with them.
 
-Rules: a state of a redemption is written only with the row of `redemption_events` that explains it; `redemption_events`,
-`contradictions`, `rejected_messages` and `received_messages` are only ever appended to; an `_at` column is an `Instant`.
-No key of a machine lies here: all are derived from the server's secret (`vending/keys.py`).
+Rules: a state of a redemption is written only with the row of `redemption_events` that explains it;
+`redemption_events`, `contradictions`, `rejected_messages` and `received_messages` are only ever appended to; an `_at`
+column is an `Instant`. No key of a machine lies here: all are derived from the server's secret (`vending/keys.py`).
 """
 
 from __future__ import annotations

@@ -34,9 +34,7 @@ def watch(connection: Connection, now: datetime, rules: Rules) -> None:
     _watch_blocked_cards(connection)
 
 
-def run_watch(
-    connection: Connection, operations: Sequence[Operation], now: datetime, rules: Rules
-) -> list[Outcome]:
+def run_watch(connection: Connection, operations: Sequence[Operation], now: datetime, rules: Rules) -> list[Outcome]:
     """`watch` as a mass kind of the writer, which keeps no record of having watched."""
     watch(connection, now, rules)
     return [Outcome(None, None, replayed=False) for _ in operations]
@@ -121,7 +119,5 @@ def _watch_blocked_cards(connection: Connection) -> None:
     behind = dict(connection.execute(query).all())
     lock_machines(connection, behind)
     for machine_id, blocked_at in behind.items():
-        connection.execute(
-            update(machines).where(machines.c.id == machine_id).values(blocked_through_at=blocked_at)
-        )
+        connection.execute(update(machines).where(machines.c.id == machine_id).values(blocked_through_at=blocked_at))
     bump_desired(connection, behind)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from link_world import MACHINE, PRICE, PRODUCT, SELECTION, STOCK, Box, World
+from link_world import STOCK, Box, World
 
 from jishan_protocol.messages import (
     Approved,
     Denied,
-    Dispensed,
-    Found,
     NotDispensed,
-    NotStarted,
-    OutcomeUnknown,
-    ProvedDispensed,
-    VendStarted,
 )
 
 

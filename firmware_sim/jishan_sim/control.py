@@ -19,7 +19,7 @@ from jishan_protocol.dispensers import xy
 from jishan_protocol.errors import ProtocolError
 from jishan_sim.decode import xy_lines
 from jishan_sim.faces.xy import XyFace
-from jishan_sim.faults import FaultsError, flat_messages, from_mapping, to_mapping
+from jishan_sim.faults import FaultsError, Switch, flat_messages, from_mapping, to_mapping
 from jishan_sim.machine import Machine
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -29,18 +29,14 @@ MAX_LOG_FRAMES: Final = 1_000
 _SELECTION: Final = Range(0, xy.MAX_SELECTION)
 
 
-def _switch() -> fields.Boolean:
-    return fields.Boolean(required=True, truthy={True}, falsy={False})
-
-
 def _schema(**of: fields.Field[Any]) -> Schema:
     return Schema.from_dict(dict(of))(unknown=RAISE)
 
 
 PRESS: Final = _schema(selection=fields.Integer(strict=True, required=True, validate=_SELECTION))
 TAP: Final = _schema(uid=fields.String(required=True, validate=Length(1, 64)))
-POWER: Final = _schema(on=_switch())
-DOOR: Final = _schema(open=_switch())
+POWER: Final = _schema(on=Switch(required=True))
+DOOR: Final = _schema(open=Switch(required=True))
 TEMPERATURE: Final = _schema(
     celsius=fields.Integer(strict=True, required=True, allow_none=True, validate=Range(-40, 60))
 )
@@ -48,6 +44,7 @@ REFILL: Final = _schema(
     selection=fields.Integer(strict=True, load_default=None, allow_none=True, validate=_SELECTION),
     items=fields.Integer(strict=True, load_default=None, allow_none=True, validate=Range(0, 255)),
 )
+LOG: Final = _schema(limit=fields.Integer(load_default=DEFAULT_LOG_FRAMES, validate=Range(1, MAX_LOG_FRAMES)))
 MONEY: Final = _schema(
     mode=fields.Integer(strict=True, load_default=1, validate=Range(1, 9)),
     amount=fields.Integer(strict=True, required=True, validate=Range(1, 2**32 - 1)),
@@ -86,14 +83,14 @@ def create_app(machine: Machine) -> Flask:
 
     @app.post("/press")
     def press() -> ResponseReturnValue:
-        body = _body(PRESS)
+        body = _checked(PRESS, _json())
         with machine.at_work() as (face, now_ms):
             face.press(body["selection"], now_ms)
         return {"ok": True}
 
     @app.post("/tap")
     def tap() -> ResponseReturnValue:
-        body = _body(TAP)
+        body = _checked(TAP, _json())
         try:
             machine.tap(body["uid"])
         except ProtocolError as error:
@@ -104,28 +101,28 @@ def create_app(machine: Machine) -> Flask:
 
     @app.post("/power")
     def power() -> ResponseReturnValue:
-        body = _body(POWER)
+        body = _checked(POWER, _json())
         with machine.at_work() as (face, now_ms):
             (face.power_on if body["on"] else face.power_cut)(now_ms)
         return {"ok": True}
 
     @app.post("/door")
     def door() -> ResponseReturnValue:
-        body = _body(DOOR)
+        body = _checked(DOOR, _json())
         with machine.at_work() as (face, _):
             face.cabinet.open_door(body["open"])
         return {"ok": True}
 
     @app.post("/temperature")
     def temperature() -> ResponseReturnValue:
-        body = _body(TEMPERATURE)
+        body = _checked(TEMPERATURE, _json())
         with machine.at_work() as (face, _):
             face.cabinet.set_temperature(body["celsius"])
         return {"ok": True}
 
     @app.post("/refill")
     def refill() -> ResponseReturnValue:
-        body = _body(REFILL)
+        body = _checked(REFILL, _json())
         with machine.at_work() as (face, now_ms):
             slots = face.cabinet.slots
             if body["selection"] is not None and body["selection"] not in slots:
@@ -137,7 +134,7 @@ def create_app(machine: Machine) -> Flask:
 
     @app.post("/money")
     def money() -> ResponseReturnValue:
-        body = _body(MONEY)
+        body = _checked(MONEY, _json())
         with machine.at_work() as (face, now_ms):
             face.insert_money(body["mode"], body["amount"], now_ms)
         return {"ok": True}
@@ -150,7 +147,7 @@ def create_app(machine: Machine) -> Flask:
     @app.put("/faults")
     def set_faults() -> ResponseReturnValue:
         try:
-            wanted = from_mapping(request.get_json())
+            wanted = from_mapping(_json())
         except FaultsError as error:
             raise Invalid(error.errors) from None
         with machine.at_work() as (face, _):
@@ -159,11 +156,9 @@ def create_app(machine: Machine) -> Flask:
 
     @app.get("/log")
     def log() -> ResponseReturnValue:
-        limit = request.args.get("limit", DEFAULT_LOG_FRAMES, type=int)
-        if not 1 <= limit <= MAX_LOG_FRAMES:
-            raise Invalid({"limit": f"1 to {MAX_LOG_FRAMES}"})
+        wanted = _checked(LOG, request.args)
         with machine.at_work() as (face, _):
-            newest = list(face.log)[-limit:]
+            newest = list(face.log)[-wanted["limit"] :]
         return {
             "frames": [
                 {"at_ms": one.at_ms, "sender": one.sender, "bytes": one.raw.hex(" ").upper(), **line}
@@ -201,9 +196,16 @@ def state_of(face: XyFace, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _body(schema: Schema) -> dict[str, Any]:
+def _json() -> Any:
     try:
-        body: dict[str, Any] = schema.load(request.get_json())
+        return request.get_json()
+    except RecursionError:
+        raise Invalid({"body": "nested too deeply"}) from None
+
+
+def _checked(schema: Schema, given: Any) -> dict[str, Any]:
+    try:
+        checked: dict[str, Any] = schema.load(given)
     except ValidationError as error:
         raise Invalid(dict(flat_messages(error.messages))) from None
-    return body
+    return checked

@@ -47,8 +47,17 @@ def _milliseconds(default: int | None, low: int = 0) -> Any:
     return field(default=default, metadata={"parse": kind})
 
 
+class Switch(parse.Field[bool]):
+    """true or false in JSON, and nothing that only looks like it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Not true or false.")
+        return value
+
+
 def _switch() -> Any:
-    return field(default=False, metadata={"parse": parse.Boolean(truthy={True}, falsy={False})})
+    return field(default=False, metadata={"parse": Switch()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +212,11 @@ def flat_messages(messages: Any, path: str = "") -> list[tuple[str, str]]:
     return flat
 
 
+def happens(probability: float, random: Random) -> bool:
+    """Draw. What is off draws nothing, so that switching it off changes no other chance."""
+    return probability > 0 and random.random() < probability
+
+
 class Line:
     """One direction of the cable: bytes go in with a time, and come out later, fewer, changed or doubled.
 
@@ -220,7 +234,7 @@ class Line:
         faults, random = self.faults, self._random
         if faults.byte_loss or faults.byte_flip or faults.byte_double:
             data = b"".join(self._worn(byte) for byte in data)
-        if faults.noise and random.random() < faults.noise:
+        if happens(faults.noise, random):
             data = random.randbytes(random.randint(1, 8)) + data
         due_ms = max(now_ms + (random.randint(0, faults.delay_ms) if faults.delay_ms else 0), self._last_due_ms)
         self._last_due_ms = due_ms
@@ -242,19 +256,19 @@ class Line:
 
     def _worn(self, byte: int) -> bytes:
         faults, random = self.faults, self._random
-        if random.random() < faults.byte_loss:
+        if happens(faults.byte_loss, random):
             return b""
-        if random.random() < faults.byte_flip:
+        if happens(faults.byte_flip, random):
             byte ^= 1 << random.randrange(8)
-        return bytes([byte, byte]) if random.random() < faults.byte_double else bytes([byte])
+        return bytes([byte, byte]) if happens(faults.byte_double, random) else bytes([byte])
 
 
 def worn_frame(frame: bytes, faults: LineFaults, random: Random) -> bytes:
     """What the cable makes of one frame of the controller: nothing, a part, two, or one with a wrong checksum."""
-    if random.random() < faults.frame_loss:
+    if happens(faults.frame_loss, random):
         return b""
-    if random.random() < faults.bad_checksum:
+    if happens(faults.bad_checksum, random):
         frame = frame[:-1] + bytes([frame[-1] ^ random.randint(1, 255)])
-    if random.random() < faults.cut_frame:
+    if happens(faults.cut_frame, random):
         return frame[: random.randrange(1, len(frame))]
-    return frame * 2 if random.random() < faults.frame_double else frame
+    return frame * 2 if happens(faults.frame_double, random) else frame

@@ -89,6 +89,7 @@ class Machine:
         self._reader = reader
         self._state_file = state_file
         self._saved_revision = -1
+        self._tapped = b""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._woken, self._wake = socket.socketpair()
@@ -108,9 +109,11 @@ class Machine:
 
     def tap(self, uid: str) -> None:
         """Hold a card to the reader. ValueError or ProtocolError as in `card_reader.tap`."""
+        sent = tap(uid, self._reader)
         with self._lock:
             if self.face.cabinet.powered:
-                self._card_port.write(tap(uid, self._reader))
+                self._tapped += sent
+        self.wake()
 
     def wake(self) -> None:
         """Make the loop look again."""
@@ -138,9 +141,10 @@ class Machine:
                     self.face.tick(now_ms)
                 self._save()
                 output = self.face.take_output()
+                tapped, self._tapped = self._tapped, b""
                 due_ms = self.face.next_wakeup_ms
-            if output:
-                self._dispenser_port.write(output)
+            self._dispenser_port.write(output)
+            self._card_port.write(tapped)
             timeout_s = LONGEST_WAIT_S if due_ms is None else (due_ms - boot_ms()) / 1000
             wait(ports, self._woken.fileno(), min(max(timeout_s, 0), LONGEST_WAIT_S))
             try:

@@ -125,7 +125,7 @@ class TcpPort:
         return data
 
     def write(self, data: bytes) -> None:
-        if self._peer is None:
+        if self._peer is None or not data:
             return
         try:
             self._peer.send(data)

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from jishan_protocol.dispensers import xy
+from jishan_protocol.errors import ProtocolError
 from jishan_sim.cabinet import Slot
 from jishan_sim.faces.xy import XyFace, cabinet_for
 from jishan_sim.faults import Faults, from_mapping
@@ -34,6 +35,7 @@ class Bench:
         self._parser = xy.Parser()
         self._pack_no = 0
         self._replies: list[tuple[int, bytes]] = []
+        self._heard_ms = 0
         self._last_data: xy.Frame | None = None
 
     def set_faults(self, faults: dict[str, object]) -> None:
@@ -78,19 +80,30 @@ class Bench:
         self.bad.clear()
 
     def _listen(self, data: bytes) -> None:
+        if not data:
+            return
         self.raw += data
-        for one in self._parser.feed(data):
+        found = self._parser.finish() if self.now_ms - self._heard_ms > xy.SILENCE_MS else []
+        self._heard_ms = self.now_ms
+        for one in found + self._parser.feed(data):
             if isinstance(one, xy.BadBytes):
                 self.bad.append(one)
                 continue
-            message = xy.read(one)
+            try:
+                message = xy.read(one)
+            except ProtocolError as error:
+                self.bad.append(xy.BadBytes(xy.encode(one), error.reason, error.detail))
+                continue
             if isinstance(message, xy.Poll):
                 self._reply(self.to_say.popleft() if self.to_say else xy.ACK_FRAME)
             elif not isinstance(message, xy.Ack):
                 self._reply(xy.ACK_FRAME)
-            if not isinstance(message, xy.Poll) and not (one == self._last_data and one.pack_no is not None):
+            # A 31 is never taken for a repeat: after a power cut it comes with PackNO 1 again.
+            repeated = one == self._last_data and not isinstance(message, xy.Synchronise | xy.Ack)
+            if not isinstance(message, xy.Poll) and not repeated:
                 self.heard.append((self.now_ms, message))
-                self._last_data = one if one.pack_no is not None else self._last_data
+            if one.pack_no is not None:
+                self._last_data = one
 
     def _reply(self, raw: bytes) -> None:
         if self.answers:

@@ -504,11 +504,12 @@ def test_with_every_frame_spoilt_no_frame_is_heard(bench: NewBench, line: dict[s
 
 
 def test_a_doubled_frame_is_on_the_wire_twice(bench: NewBench) -> None:
-    machine = bench(faults={"line": {"frame_double": 1}})
-    machine.face.power_on(0)
-    machine.run(1_100)
-    assert machine.frames_sent(0x31) == 2
-    assert machine.said(xy.Synchronise) == [xy.Synchronise()]
+    machine = bench().started()
+    machine.set_faults({"line": {"frame_double": 1}})
+    machine.face.press(2, machine.now_ms)
+    machine.run(1_000)
+    assert machine.frames_sent(0x05) == 2
+    assert machine.said(xy.Selected) == [xy.Selected(2)]
 
 
 def test_noise_between_frames_hides_none_of_them(bench: NewBench) -> None:

@@ -171,12 +171,21 @@ def test_a_doubled_frame_is_read_twice(message: xy.Message, pack_no: int) -> Non
 
 def test_a_false_header_holds_its_bytes_back_only_until_the_line_is_silent() -> None:
     parser = xy.Parser()
-    assert parser.feed(bytes.fromhex("FA FB 04 FF FA FB 41 00 40")) == []
+    assert parser.feed(bytes.fromhex("FA FB 71 FF FA FB 41 00 40")) == []
     assert parser.waiting
     bad, poll = parser.finish()
-    assert bad == xy.BadBytes(bytes.fromhex("FA FB 04 FF"), "incomplete", "9 of 260 bytes of a frame")
+    assert bad == xy.BadBytes(bytes.fromhex("FA FB 71 FF"), "incomplete", "9 of 260 bytes of a frame")
     assert poll == xy.Frame(xy.POLL, None)
     assert not parser.waiting
+
+
+@pytest.mark.parametrize("header", ["FA FB 41 3C", "FA FB 42 01", "FA FB 04 84", "FA FB 06 45"])
+def test_a_header_with_an_impossible_length_holds_nothing_back(header: str) -> None:
+    parser = xy.Parser()
+    bad, *rest = parser.feed(bytes.fromhex(header) + xy.POLL_FRAME * 60)
+    assert isinstance(bad, xy.BadBytes)
+    assert (bad.error, bad.raw) == ("bad_length", bytes.fromhex(header))
+    assert rest == [xy.Frame(xy.POLL, None)] * 60
 
 
 def test_a_header_inside_the_text_cuts_nothing() -> None:

@@ -29,7 +29,7 @@ from typing import Final, NamedTuple
 from jishan_protocol.dispensers import xy
 from jishan_protocol.errors import ProtocolError
 from jishan_sim.cabinet import DROP_AFTER_MS, TURN_MS, Cabinet, Motion, Slot, TurnEnd, TurnEnded
-from jishan_sim.faults import START_DELAY_MS, Faults, Line, VendFaults, worn_frame
+from jishan_sim.faults import START_DELAY_MS, Faults, Line, VendFaults, happens, worn_frame
 
 BOOT_MS: Final = 1_000  # from power to the first frame
 DATA_GAP_MS: Final = 10  # between two data frames, when the first is acknowledged
@@ -273,7 +273,7 @@ class XyFace:
         ram = self._ram
         if not arrived:
             return
-        quiet = ram.heard_ms is not None and now_ms - ram.heard_ms > xy.ANSWER_WITHIN_MS
+        quiet = ram.heard_ms is not None and now_ms - ram.heard_ms > xy.SILENCE_MS
         found = ram.parser.finish() if quiet else []
         ram.heard_ms = now_ms
         for one in found + ram.parser.feed(arrived):
@@ -454,7 +454,7 @@ class XyFace:
         return self._ram.vend
 
     def _happens(self, probability: float) -> bool:
-        return probability > 0 and self._random.random() < probability
+        return happens(probability, self._random)
 
     # --- what it knows ---
 

@@ -6,6 +6,9 @@ numbers are big-endian, nothing is escaped. POLL and ACK have LEN 0 and no PackN
 Rules kept here:
 - A `Parser` takes reads of any size. On a bad XOR it skips one byte and searches again, so that no byte of noise can
   hide a frame that follows it. What it skips comes out as `BadBytes`: count it, never answer it.
+- One byte of XOR is weak against whole frames: a POLL whose LEN was hit by noise fits a run of further POLLs. So a
+  header with a LEN that its command cannot have begins no frame, and after SILENCE_MS without a byte a driver calls
+  `Parser.finish`.
 - Both published lengths of 01 and 04 are read; which one is written is a setting of the `XyProfile`.
 - A code on no list is `Outcome.UNKNOWN`. Only 02 is a success.
 
@@ -37,6 +40,7 @@ MAX_SELECTION: Final = 999  # 1000..1009 name whole trays, and only in settings
 BAUD_RATE: Final = 57_600
 POLL_INTERVAL_MS: Final = 200  # the interval after power on; 0x16 changes it
 ANSWER_WITHIN_MS: Final = 100  # a POLL that waits longer counts as unanswered
+SILENCE_MS: Final = 60  # the longest frame takes 46 ms; a frame that pauses longer has lost its end
 MAX_SENDS: Final = 5  # both sides send a frame without ACK at most so often
 
 
@@ -54,7 +58,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class BadBytes:
-    """Bytes that are no frame. `error` is `noise`, `bad_checksum` or `incomplete`, `detail` says it in words."""
+    """Bytes that are no frame. `error` is `noise`, `bad_checksum`, `bad_length` or `incomplete`, `detail` its words."""
 
     raw: bytes
     error: str
@@ -130,6 +134,10 @@ class Parser:
             return False
         self._skip(start, found)
         size = FRAME_OVERHEAD + buffer[3] if len(buffer) > 3 else FRAME_OVERHEAD
+        if len(buffer) > 3 and buffer[3] > LONGEST.get(buffer[2], MAX_TEXT_BYTES + 1):
+            self._mark("bad_length", f"length {buffer[3]} of a {_name(buffer[2])} frame", found)
+            self._skip(1, found)
+            return True
         if len(buffer) < size:
             if at_end:
                 self._mark("incomplete", f"{len(buffer)} of {size} bytes of a frame", found)
@@ -718,6 +726,12 @@ NAMES: Final[dict[int, str]] = {layout.cmd: layout.name for layout in _FIXED} | 
     MENU_REQUEST: "menu_request",
     MENU_RESPONSE: "menu_response",
 }
+
+# The longest LEN that a command can have: what is published and a little more, as firmwares add fields at the end.
+_ROOM: Final = 8
+LONGEST: Final[dict[int, int]] = {
+    layout.cmd: 0 if layout.cmd in (POLL, ACK) else 1 + struct.calcsize(layout.format) + _ROOM for layout in _FIXED
+} | {CHECK: 4 + _ROOM, DISPENSING_STATUS: 5 + _ROOM}
 
 # Menu commands: (cmd, menu, op) -> (type, format of the params). CLOCK marks seven bytes of two digits each.
 MENU_CLOCK: Final = 0x09

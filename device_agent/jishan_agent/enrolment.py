@@ -82,26 +82,25 @@ def _signer(old_id: int, old: bytes, new_id: int, new: bytes) -> Any:
 
 def _trusted(server: str, fingerprint: str) -> tuple[ssl.SSLContext | None, str]:
     """What to trust in `server`, and the authority's certificate where the code names one."""
-    if urlsplit(server).scheme != "https":
-        return None, ""
+    is_https = urlsplit(server).scheme == "https"
     if fingerprint == claim_codes.NO_AUTHORITY:
-        # The server has a certificate that the world's authorities vouch for.
-        return ssl.create_default_context(), ""
+        # Without an authority of its own, the server is on this host or has a certificate that the world vouches for.
+        return (ssl.create_default_context() if is_https else None), ""
     # Nothing secret goes over this connection, and what comes is compared with the fingerprint.
     nobody = ssl.create_default_context()
     nobody.check_hostname = False
     nobody.verify_mode = ssl.CERT_NONE
-    certificate = _get(f"{server.rstrip('/')}/api/v1/ca.pem", nobody)
+    certificate = _get(f"{server.rstrip('/')}/api/v1/ca.pem", nobody if is_https else None)
     try:
         der = ssl.PEM_cert_to_DER_cert(certificate)
     except ValueError as error:
         raise EnrolmentError("the server's /api/v1/ca.pem is no certificate") from error
     if claim_codes.fingerprint_of(der) != fingerprint:
         raise EnrolmentError("this is not the server that the claim code names: its authority has another fingerprint")
-    return ssl.create_default_context(cadata=certificate), certificate
+    return (ssl.create_default_context(cadata=certificate) if is_https else None), certificate
 
 
-def _get(url: str, context: ssl.SSLContext) -> str:
+def _get(url: str, context: ssl.SSLContext | None) -> str:
     return _ask(urllib.request.Request(url), context).decode("ascii", "replace")  # noqa: S310 (https, see _trusted)
 
 

@@ -203,7 +203,8 @@ class Vending:
             return self.choice_ends_ms
         if attempt.redemption.state is State.REQUESTED:
             return min(attempt.deadline_ms, attempt.ask_again_at_ms)
-        return attempt.deadline_ms
+        # A vend under way ends by the dispenser's word, never by this clock.
+        return attempt.deadline_ms if _may_stop(attempt) or attempt.redemption.is_recovering else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -364,3 +364,9 @@ def bench(make_bench: Callable[..., Bench]) -> Bench:
     bench = make_bench()
     bench.ready()
     return bench
+
+
+@pytest.fixture
+def server() -> Server:
+    """A scripted server of its own, for tests with real processes."""
+    return Server()

@@ -14,7 +14,6 @@ from flask import Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
-from flask_smorest import Api
 from flask_swagger_ui import get_swaggerui_blueprint
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
@@ -25,6 +24,7 @@ from jishan_server.api import failures
 from jishan_server.api.asking import MAX_BODY_BYTES, member
 from jishan_server.api.asking import parts as parts_of_app
 from jishan_server.api.auth import auth
+from jishan_server.api.blueprints import Api
 from jishan_server.api.bodies import JsonRequest, check_body
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
@@ -59,9 +59,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     app.url_map.converters["id"] = IdConverter
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
-        # The pool of the given engine, with its settings for each connection.
         SQLALCHEMY_DATABASE_URI=parts.config.sqlalchemy_url,
-        SQLALCHEMY_ENGINE_OPTIONS={"pool": parts.engine.pool},
         API_TITLE="Jishan",
         API_VERSION="v1",
         OPENAPI_VERSION="3.0.3",
@@ -74,7 +72,6 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     )
     app.extensions["jishan"] = parts
     db.init_app(app)
-    failures.register(app)
     _watch(app)
     limiter = Limiter(
         get_remote_address,
@@ -85,6 +82,8 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     )
     _guard(app)
     api = Api(app)
+    # After Api, which registers a handler of its own.
+    failures.register(app)
     for part in (auth, estates, residents, credits, machines, redemptions):
         api.register_blueprint(part)
     per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")

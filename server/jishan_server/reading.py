@@ -3,12 +3,26 @@
 Writes never go this way: they are operations of the writer.
 """
 
+from typing import Any
+
+from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection
+from flask_sqlalchemy.session import Session
+from sqlalchemy import Connection, Engine
 
 from jishan_server.db import metadata
+from jishan_server.parts import Parts
 
-db = SQLAlchemy(metadata=metadata)
+
+class _AppSession(Session):
+    """Reads through the engine of the app's parts, which has each connection's settings."""
+
+    def get_bind(self, *_: Any, **__: Any) -> Engine:
+        parts: Parts = current_app.extensions["jishan"]
+        return parts.engine
+
+
+db = SQLAlchemy(metadata=metadata, session_options={"class_": _AppSession})
 
 
 def reading() -> Connection:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from flask_smorest import Api as SmorestApi
 from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import RAISE, Schema
 from webargs.flaskparser import FlaskParser
@@ -10,6 +11,12 @@ from webargs.flaskparser import FlaskParser
 from jishan_server.api.schemas import Failure
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Api(SmorestApi):  # type: ignore[misc]  # flask-smorest is untyped
+    """The API's documentation: every failure has one shape."""
+
+    ERROR_SCHEMA = Failure
 
 
 class Decorator(Protocol):
@@ -64,10 +71,5 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # flask-smorest is unt
         return documented
 
     def _route(self, rule: str, method: str) -> Decorator:
-        route, failure = self.route(rule, methods=[method]), self.alt_response("default", schema=Failure)
-
-        def decorate(view: View, /) -> View:
-            registered: View = route(failure(view))
-            return registered
-
-        return decorate
+        decorator: Decorator = self.route(rule, methods=[method])
+        return decorator

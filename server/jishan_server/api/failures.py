@@ -96,7 +96,9 @@ def _problems(messages: dict[str, Any]) -> dict[str, Any]:
 def _flatten(path: str, messages: object, problems: dict[str, Any]) -> None:
     if isinstance(messages, dict):
         for name, inner in messages.items():
-            _flatten(f"{path}.{str(name)[:MAX_NAME]}".lstrip("."), inner, problems)
+            # A lone surrogate in a name is no text that could be answered.
+            shown = str(name)[:MAX_NAME].encode(errors="replace").decode()
+            _flatten(f"{path}.{shown}" if path else shown, inner, problems)
     elif len(problems) < MAX_PROBLEMS:
         problems[path or "body"] = messages
 

@@ -265,7 +265,13 @@ def apply(
     for account_id, due in past.due.items():
         judge.expire(account_id, due)
     answers = [judge.answer(transfer) for transfer in batch]
-    return Applied(judge.rows, judge.touched, answers)
+    changed = {id: one for id, one in judge.touched.items() if _has_moved(one, accounts[id])}
+    return Applied(judge.rows, changed, answers)
+
+
+def _has_moved(after: Standing, before: Standing) -> bool:
+    """Whether anything of it is to be written: points only move with a row."""
+    return after.last_sequence != before.last_sequence or after.next_expiry_ms != before.next_expiry_ms
 
 
 class _Judge:

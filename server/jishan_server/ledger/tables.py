@@ -7,6 +7,9 @@ check, `ledger verify` the proof. No index on accounts either: each row names th
 A row's sequence is `batch serial * BATCH_STEP + position` (`ledger.model`).
 """
 
+# The triggers' statements are put together from constants only.
+# ruff: noqa: S608
+
 from typing import Final
 
 from sqlalchemy import (

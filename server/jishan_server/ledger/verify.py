@@ -161,11 +161,11 @@ def _check_range_apart(url: str, batches: tuple[int, int]) -> Break | None:
 
 def _check_range(connection: Connection, batches: tuple[int, int]) -> Break | None:
     low, high = batches
-    sealed = {row[0]: row for row in connection.execute(text(_BATCHES), {"low": low, "high": high}).tuples()}
+    sealed = {row[0]: row for row in connection.execute(text(_BATCHES), {"low": low, "high": high})}
     rows = connection.execute(
         text(_ROWS), {"low": low * BATCH_STEP, "high": high * BATCH_STEP}, execution_options={"yield_per": FETCH}
     )
-    for serial, group in groupby(rows.tuples(), key=lambda row: row[0] // BATCH_STEP):
+    for serial, group in groupby(rows, key=lambda row: row[0] // BATCH_STEP):
         broken = _check_batch(serial, sealed.pop(serial, None), list(group))
         if broken is not None:
             return broken
@@ -225,7 +225,7 @@ def _chains(connection: Connection) -> Checked:
 
 def _days(connection: Connection) -> Checked:
     """Each closed day's root is that of its rows."""
-    closed = connection.execute(text("SELECT day, rows, root FROM days ORDER BY day")).tuples().all()
+    closed = connection.execute(text("SELECT day, rows, root FROM days ORDER BY day")).all()
     for day, rows, root in closed:
         hashes = store.day_hashes(connection, day)
         made = digest.merkle_root(hashes)
@@ -412,7 +412,7 @@ def _expiries(connection: Connection) -> Checked:
         )
     )
     count = 0
-    for id, number, last, cached, posted, held in candidates.tuples().all():
+    for id, number, last, cached, posted, held in candidates.all():
         count += 1
         folded = lots.lots(store.history(connection, number, last))
         soonest, _ = folded.next_expiry_points(-1)

@@ -34,7 +34,10 @@ APPLICATION_ID: Final = 0x4A534A31
 """'JSJ1': marks the file as ours, so that a foreign database is not written to."""
 
 RESERVE_BYTES: Final = 1 << 20
-"""Room for about a thousand outbox rows: all that a vend and a day of faults can need after the disk is full."""
+"""Room for hundreds of commits: more than the vend in hand and a day of faults need after the disk is full."""
+
+CHECKPOINT_PAGES: Final = 64
+"""The write-ahead log is folded into the file after so many pages (256 KiB): it must fit into the reserve."""
 
 OUTBOX_KEPT_MS: Final = 90 * 86_400_000
 """How far back a restored server may ask (a backup older than that is no backup)."""
@@ -128,6 +131,7 @@ class Journal:
         # The pragma must run outside a transaction; a connection to memory answers "memory" and stays so.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         self._prepare(fresh_id)
         self.journal_id = self._about("journal_id")
         self.restore_reserve()

@@ -36,10 +36,12 @@ from jishan_server.kinds import kinds
 from jishan_server.ledger import store as ledger
 from jishan_server.ledger import tables as ledger_tables
 from jishan_server.ledger.model import Cause, Kind, Transfer
+from jishan_server.ledger.verify import Report, verify
 from jishan_server.organizations.roles import SYSTEM
 from jishan_server.people import hashing
 from jishan_server.people.credentials import account_of
 from jishan_server.vending import machines, tables, watching
+from jishan_server.vending.checks import CHECKS
 from jishan_server.vending.keys import Keys
 from jishan_server.vending.redemptions import Vending
 from jishan_server.vending.rules import Rules
@@ -71,6 +73,13 @@ class World:
         machines.ensure_identity(self.connection, "ledger-1", self.now)
         self.connection.commit()
         self.people = demo_data.fill(self.call_operation, self.hashing)
+
+    def verify(self) -> Report:
+        """Prove the ledger and the redemptions from their rows."""
+        self.connection.rollback()
+        report = verify(self.connection, CHECKS, processes=1)
+        self.connection.rollback()
+        return report
 
     def close(self) -> None:
         self.connection.close()
@@ -302,7 +311,7 @@ class Box:
                 messages.append(decode(address.kind, envelope.type, envelope.body))
         return messages
 
-    def vend(self, resident: int = 0, **wish: Any) -> str:
+    def vend(self, resident: int | Credential = 0, **wish: Any) -> str:
         """Ask, be approved, and start; gives the redemption id."""
         answer = self.ask(resident, **wish)
         assert isinstance(answer, Approved), answer

@@ -58,7 +58,7 @@ def mosquitto_acl() -> str:
 
 
 def mosquitto_password_file(users: Iterable[tuple[str, str]], salt_of: bytes) -> str:
-    """Mosquitto's password file (`$7$`, PBKDF2 with SHA-512); salts are derived, so the same users give the same file."""
+    """Mosquitto's password file (`$7$`, PBKDF2 with SHA-512); derived salts: the same users give the same file."""
     lines = []
     for user, password in users:
         salt = hmac.digest(salt_of, user.encode(), "sha256")[:12]

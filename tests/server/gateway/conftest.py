@@ -1,25 +1,24 @@
-"""Fixtures of the gateway tests."""
+"""Fixtures of the gateway tests: one small estate on each kind of database."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 sys.path.append(str(Path(__file__).parent.parent))
 
 from link_world import Box, World
 
-from jishan_server.db import make_engine
-
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    engine = make_engine("sqlite://")
+def world(engine: Engine) -> Iterator[World]:
     made = World(engine)
     yield made
+    report = made.verify()
     made.close()
-    engine.dispose()
+    assert report.ok, report.first_break
 
 
 @pytest.fixture

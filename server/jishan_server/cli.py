@@ -16,17 +16,20 @@ from typing import Any, Final
 import click
 
 from jishan_protocol import claim_codes
-from jishan_server import demo_data, local_socket, logs
+from jishan_server import demo_data, local_socket, logs, serving
+from jishan_server import up as running
 from jishan_server.assembly import assembled, hashing_of, utc_now
 from jishan_server.config import SECRET_BYTES, Config, ConfigError, load, settings
 from jishan_server.db import all_tables, make_engine, upgrade, writing
 from jishan_server.errors import DomainError
 from jishan_server.gateway import pki
+from jishan_server.ledger import verify as verifying
 from jishan_server.organizations.roles import SYSTEM, Role
 from jishan_server.organizations.tree import CreateOrganization
 from jishan_server.people.residents import BindCard, CreateResident, SetPin, hashed_card, hashed_pin
 from jishan_server.people.staff import CreateStaff, Grant, hashed_password
 from jishan_server.vending import machines
+from jishan_server.vending.checks import CHECKS
 from jishan_server.writer import Operation
 
 EXIT_REFUSED: Final = 1
@@ -105,26 +108,21 @@ def init(
 @main.command()
 def up() -> None:
     """Run web, gateway and broker in one process until SIGTERM."""
-    from jishan_server import up as running
-
-    config = _serving()
-    running.run(config)
+    running.run(_serving())
 
 
 @main.command()
 def web() -> None:
     """Run the web application alone: with PostgreSQL, beside gateways in processes of their own."""
-    from jishan_server import serving
-
     serving.run(_serving())
 
 
 @main.command()
 def gateway() -> None:
     """Run the gateway alone: with PostgreSQL, beside web processes."""
-    from jishan_server.gateway import shell
+    from jishan_server import up as running
 
-    shell.run(_serving())
+    running.run_gateway(_serving())
 
 
 @main.command("create-staff")
@@ -209,12 +207,10 @@ def ledger() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(as_json: bool) -> None:
     """Prove the ledger from its rows; exits with 3 at the first broken rule and names the row."""
-    from jishan_server.ledger import verify as verifying
-
     all_tables()
     engine = make_engine(load().sqlalchemy_url)
     with engine.connect() as connection:
-        report = verifying.verify(connection)
+        report = verifying.verify(connection, CHECKS)
     engine.dispose()
     if as_json:
         _print(dataclasses.asdict(report))

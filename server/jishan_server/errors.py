@@ -193,6 +193,11 @@ CODES: Final[dict[str, Code]] = {
         "不能处理自己的兑换,没有改动。",
         "Nobody decides on a redemption of their own. Nothing was changed.",
     ),
+    "journal_must_be_new": Code(
+        409,
+        "这台机器的旧记录不能再用,请让它以新的记录重新注册。没有改动。",
+        "This machine's old journal is not let in again; enrol it with a new one. Nothing was changed.",
+    ),
     "machine_catching_up": Code(
         409,
         "机器正在补传记录,请稍后再试。没有扣分。",

@@ -122,7 +122,7 @@ class LineFaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """Everything that goes wrong with one machine.
+    """Everything that goes wrong with one machine. `seed` is for whoever makes its `Random`, once.
 
     `drop_sensor`: `blind` sees nothing, `stuck` sees something always (its self-test fails, and no motor turns).
     `silent`: the controller sends nothing. `unplugged`: nothing passes in either direction. `refuse_late_answers`: a

@@ -12,9 +12,9 @@ from jishan_protocol.dispensers import xy
 from jishan_protocol.errors import ProtocolError
 from jishan_sim.cabinet import Slot
 from jishan_sim.faces.xy import XyFace, cabinet_for
-from jishan_sim.faults import Faults, from_mapping
+from jishan_sim.faults import from_mapping
 
-BACKED_BY_ITEMS = 5
+ITEMS_ON_EACH_COIL = 5
 
 
 class Bench:
@@ -22,7 +22,7 @@ class Bench:
 
     def __init__(self, profile: str = "default", faults: dict[str, object] | None = None, seed: int = 1) -> None:
         self.profile = xy.PROFILES[profile]
-        slots = [Slot(selection, BACKED_BY_ITEMS, BACKED_BY_ITEMS) for selection in (1, 2, 3, 60)]
+        slots = [Slot(selection, ITEMS_ON_EACH_COIL, ITEMS_ON_EACH_COIL) for selection in (1, 2, 3, 60)]
         self.cabinet = cabinet_for(self.profile, slots)
         self.face = XyFace(self.cabinet, self.profile, from_mapping(faults or {}), Random(seed))
         self.now_ms = 0
@@ -127,8 +127,3 @@ class Bench:
 @pytest.fixture
 def bench() -> Callable[..., Bench]:
     return Bench
-
-
-@pytest.fixture
-def no_faults() -> Faults:
-    return Faults()

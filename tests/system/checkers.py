@@ -15,6 +15,7 @@ from server import CREDITED_POINTS, PRICES, SimulatedServer
 from sqlalchemy import Connection, text
 
 from jishan_protocol.redemption import CLOSED, Event, Party, State, Verdict, advance
+from jishan_server.ledger.verify import verify
 from jishan_server.people.credentials import account_of
 
 
@@ -70,7 +71,8 @@ def _rows(connection: Connection) -> dict[str, Row]:
 
 
 def _ledger(server: SimulatedServer, rows: dict[str, Row]) -> list[str]:
-    found = []
+    report = verify(server.connection)
+    found = [] if report.ok else [f"verify: {report.first_break}"]
     for resident, credited in zip(server.scheme.residents, CREDITED_POINTS, strict=True):
         mine = [row for row in rows.values() if row.resident_id == resident]
         taken = sum(row.points or 0 for row in mine if row.state is State.CAPTURED)

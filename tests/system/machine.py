@@ -62,7 +62,8 @@ class SimulatedMachine:
             slots,
             counts_sales=profile.sales_count_host_vends,
             counts_stock=profile.stock_counts_host_vends,
-            counts_at_drop=random.random() < 0.5,
+            # Only a controller that counts as the item falls can claim that its counter survives a power cut.
+            counts_at_drop=profile.counter_survives_power_cut or random.random() < 0.5,
         )
         self.face = XyFace(self.cabinet, profile, faults, Random(random.getrandbits(32)))
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

@@ -42,7 +42,7 @@ RULES = Rules(points_without_pin_per_day=1000)
 CREDIT_RULES = CreditRules(60, "never", "Asia/Shanghai")
 ESTATE = "jiangpan"
 CARDS = ("00745A70", "7186A61E", "0A0B0C0D", "01020304")
-CREDITED_POINTS = (60, 40, 20, 3)
+CREDITED_POINTS = (90, 60, 40, 3)
 PRICES = {13: 2, 14: 5, 15: 7}
 STOCK = 6
 MACHINES = ("m0", "m1", "m2")

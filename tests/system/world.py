@@ -25,7 +25,7 @@ from jishan_sim.faults import Faults, LineFaults, VendFaults
 TROUBLE_MS = 240_000
 """Faults happen in this span; afterwards everything is mended, and the system has CALM_MS to come to rest."""
 
-CALM_MS = 900_000
+CALM_MS = 700_000
 SETTLE_MS = 60_000
 
 AGENT_STEPS = (
@@ -87,7 +87,7 @@ def plan_of(seed: int) -> Plan:
     cards = (*CARDS, "FFFFFFFF", "1EA68671")
     visits = tuple(
         (random.randrange(TROUBLE_MS), random.randrange(machines), random.choice(cards), random.choice(SELECTIONS))
-        for _ in range(random.randint(4, 14))
+        for _ in range(random.randint(6, 24))
     )
     troubles = tuple(
         (random.randrange(TROUBLE_MS), random.choice(TROUBLES), random.randrange(machines))

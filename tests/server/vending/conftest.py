@@ -1,4 +1,4 @@
-"""Fixtures of the vending tests: one small estate on each kind of database."""
+"""Fixtures of the vending tests: one small estate on SQLite and on PostgreSQL; the ledger is proved after each test."""
 
 import sys
 from collections.abc import Iterator
@@ -12,9 +12,16 @@ sys.path.append(str(Path(__file__).parent.parent))
 from link_world import Box, World
 
 
+@pytest.fixture(params=["sqlite_memory", "postgresql_database"])
+def database(request: pytest.FixtureRequest) -> Engine:
+    """A migrated database of each kind; SQLite's files and memory do the same for one connection."""
+    found: Engine = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
-def world(engine: Engine) -> Iterator[World]:
-    made = World(engine)
+def world(database: Engine) -> Iterator[World]:
+    made = World(database)
     yield made
     report = made.verify()
     made.close()

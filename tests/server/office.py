@@ -115,8 +115,9 @@ class Office:
 
 @contextlib.contextmanager
 def opened(template: Path, folder: Path, **settings: Any) -> Iterator[Office]:
-    """An office on a copy of a migrated database."""
-    shutil.copy(template, folder / "jishan.db")
+    """An office on a copy of a migrated SQLite file, or on the migrated database that `database_url` names."""
+    if "database_url" not in settings:
+        shutil.copy(template, folder / "jishan.db")
     config = Config(
         data_dir=folder,
         secret=SECRET,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -131,9 +132,14 @@ def create_staff(connection: Connection, operation: Operation, now: datetime) ->
 def prepare_login(connection: Connection, hashing: Hashing, login: str, password: str) -> tuple[str | None, bool]:
     """(staff id or None, whether the password fits). Slow on purpose, and as slow for a login that does not exist."""
     row = connection.execute(select(staff.c.id, staff.c.password_hash).where(staff.c.login == login)).one_or_none()
-    stored = hashing.secret("no such login", "no such login") if row is None else row.password_hash
+    stored = _nobodys_hash(hashing) if row is None else row.password_hash
     fits = hashing.verify(stored, password[:MAX_PASSWORD])
     return (None, False) if row is None else (row.id, fits)
+
+
+@lru_cache(maxsize=4)
+def _nobodys_hash(hashing: Hashing) -> str:
+    return hashing.secret("nobody's", "nobody's")
 
 
 def log_in(connection: Connection, operations: Sequence[Operation], now: datetime) -> list[Outcome]:

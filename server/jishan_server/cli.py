@@ -120,9 +120,13 @@ def web() -> None:
 @main.command()
 def gateway() -> None:
     """Run the gateway alone: with PostgreSQL, beside web processes."""
-    from jishan_server import up as running
-
     running.run_gateway(_serving())
+
+
+@main.command()
+def broker() -> None:
+    """Run the embedded broker alone: beside an `up` or a gateway whose `JISHAN_MQTT_URL` names it."""
+    running.run_broker(_serving())
 
 
 @main.command("create-staff")

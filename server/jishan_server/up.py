@@ -18,13 +18,14 @@ from dataclasses import replace
 from typing import Final
 
 import structlog
+from sqlalchemy import Engine
 
 from jishan_server.app import create_app
 from jishan_server.assembly import assembled, hashing_of, rules_of
 from jishan_server.config import Config, ConfigError, is_loopback
-from jishan_server.db import upgrade, writing
+from jishan_server.db import make_engine, upgrade, writing
 from jishan_server.gateway.access import GATEWAY_USER
-from jishan_server.gateway.broker import Broker, Listener
+from jishan_server.gateway.broker import Broker, Listener, PasswordOf
 from jishan_server.gateway.core import Gateway
 from jishan_server.gateway.shell import BrokerAddress, Link, external_broker, link_kinds
 from jishan_server.parts import Parts
@@ -63,6 +64,38 @@ def run_gateway(config: Config) -> None:
             stopping.wait()
         finally:
             link.close()
+
+
+def run_broker(config: Config) -> None:
+    """`jishan-server broker`: the embedded broker as a process of its own, until SIGTERM or SIGINT."""
+    stopping = stop_signals()
+    config = replace(config, mqtt_port=free_port(config.mqtt_host, config.mqtt_port))
+    engine = make_engine(config.sqlalchemy_url)
+    keys = Keys(config.secret)
+    listener = Listener(config.mqtt_host, config.mqtt_port)
+    if config.mqtt_tls:
+        listener = replace(listener, certificate=config.certificate_path, key=config.key_path)
+    broker = Broker((listener,), _password_of(engine, keys))
+    sys.stdout.write(json.dumps({"ready": True, "mqtt": _embedded_url(config)}) + "\n")
+    sys.stdout.flush()
+    try:
+        stopping.wait()
+    finally:
+        broker.close()
+        engine.dispose()
+
+
+def _password_of(engine: Engine, keys: Keys) -> PasswordOf:
+    """Whom the broker lets in: the gateway, and machines by the key of their last enrolment."""
+
+    def password_of(user: str) -> str | None:
+        if user == GATEWAY_USER:
+            return keys.mqtt_password(GATEWAY_USER, 0)
+        with engine.connect() as connection:
+            key_id = broker_key_id(connection, user)
+        return None if key_id is None else keys.mqtt_password(user, key_id)
+
+    return password_of
 
 
 @contextlib.contextmanager
@@ -115,18 +148,11 @@ def _embedded_broker(parts: Parts, closing: contextlib.ExitStack) -> BrokerAddre
     if config.mqtt_tls:
         outside = Listener(config.mqtt_host, config.mqtt_port, config.certificate_path, config.key_path)
         listeners = [Listener("127.0.0.1", free_port("127.0.0.1", 0)), outside]
-    gateway_password = keys.mqtt_password(GATEWAY_USER, 0)
-
-    def password_of(user: str) -> str | None:
-        if user == GATEWAY_USER:
-            return gateway_password
-        with parts.engine.connect() as connection:
-            key_id = broker_key_id(connection, user)
-        return None if key_id is None else keys.mqtt_password(user, key_id)
-
-    broker = Broker(tuple(listeners), password_of)
+    broker = Broker(tuple(listeners), _password_of(parts.engine, keys))
     closing.callback(broker.close)
-    return BrokerAddress(_reachable(listeners[0].host), listeners[0].port, GATEWAY_USER, gateway_password)
+    return BrokerAddress(
+        _reachable(listeners[0].host), listeners[0].port, GATEWAY_USER, keys.mqtt_password(GATEWAY_USER, 0)
+    )
 
 
 def _reachable(host: str) -> str:

@@ -136,19 +136,20 @@ class Instant(TypeDecorator[datetime]):
 
 
 def make_engine(url: str) -> Engine:
-    """An engine with the product's settings; `sqlite://` is one database in memory on one shared connection.
+    """An engine with the product's settings; `sqlite://` is one database in memory on one shared connection. Its errors
+    do not repeat parameters, because these may be secret.
 
     URLs: `sqlite:////absolute/path`, `sqlite://`, `postgresql+psycopg://user@host/name`.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     # Python's own transaction handling is off (isolation_level None): `_begin` below is the only one.
     arguments: dict[str, Any] = {"check_same_thread": False, "isolation_level": None}
     if parsed.database in (None, "", ":memory:"):
-        engine = create_engine(parsed, connect_args=arguments, poolclass=StaticPool)
+        engine = create_engine(parsed, connect_args=arguments, poolclass=StaticPool, hide_parameters=True)
     else:
-        engine = create_engine(parsed, connect_args=arguments)
+        engine = create_engine(parsed, connect_args=arguments, hide_parameters=True)
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin)
     event.listen(engine, "commit", _still_open)

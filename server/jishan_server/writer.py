@@ -14,6 +14,7 @@ import enum
 import hashlib
 import json
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -135,9 +136,14 @@ def drain(queued: Sequence[Operation], connection: Connection, kinds: Kinds, now
         if is_the_worlds(error):
             raise
         if not is_unique_violation(error):
-            log.exception("batch_failed", operations=len(queued))
+            log.error("batch_failed", operations=len(queued), trace=_trace(error))
         connection.rollback()
     return [_alone(operation, connection, kinds, now) for operation in queued]
+
+
+def _trace(error: Exception) -> str:
+    """Where it failed, without the values of variables: bodies hold secrets."""
+    return "".join(traceback.format_exception(error))
 
 
 def _together(queued: Sequence[Operation], connection: Connection, kinds: Kinds, now: datetime) -> list[Outcome]:
@@ -168,7 +174,7 @@ def _alone(operation: Operation, connection: Connection, kinds: Kinds, now: date
             if is_the_worlds(error):
                 raise
             if not is_unique_violation(error):
-                log.exception("operation_failed", operation=operation.id, kind=operation.kind)
+                log.error("operation_failed", operation=operation.id, kind=operation.kind, trace=_trace(error))
                 break
     return Outcome(error=DomainError("internal_error"))
 

@@ -8,90 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import tempfile
+import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
 from sqlalchemy import Engine
 
 from jishan_server import db
 
+sys.path.append(str(Path(__file__).parent))
+
+from postgresql_server import Postgresql, start_postgresql, stop_postgresql
+
 TEMPLATE = "jishan_template"
-
-
-@dataclass(frozen=True)
-class Postgresql:
-    """A running server; its databases belong to the tests."""
-
-    port: int
-    folder: Path
-    programs: Path
-
-    def url(self, name: str) -> str:
-        return f"postgresql+psycopg://jishan@127.0.0.1:{self.port}/{name}"
-
-    def command(self, statement: str) -> None:
-        with psycopg.connect(host="127.0.0.1", port=self.port, user="jishan", dbname="postgres", autocommit=True) as link:
-            link.execute(statement)  # type: ignore[call-overload]
-
-    def control(self, *words: str) -> None:
-        """Run pg_ctl on it, as the user that owns it."""
-        subprocess.run(
-            [*_as_owner(), str(self.programs / "pg_ctl"), "-D", str(self.folder / "data"), "-w", *words],
-            check=True,
-            capture_output=True,
-            cwd="/",
-        )
-
-
-def postgresql_programs() -> Path | None:
-    """The folder with initdb and pg_ctl: from PATH, else the newest where Debian keeps them."""
-    found = shutil.which("initdb")
-    if found is not None:
-        return Path(found).resolve().parent
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: int(one.parent.name))
-    return next((one for one in reversed(folders) if (one / "initdb").exists()), None)
-
-
-def _as_owner() -> list[str]:
-    """PostgreSQL refuses to run as root; then it runs as `nobody`."""
-    if os.geteuid() != 0:
-        return []
-    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def start_postgresql(settings: str = "") -> Postgresql:
-    """Start a server with its defaults, which are durable, in a folder of its own; LookupError if not installed."""
-    programs = postgresql_programs()
-    if programs is None:
-        raise LookupError("PostgreSQL (initdb, pg_ctl) is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="jishan-postgresql-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody", "nogroup")
-    server = Postgresql(free_port(), folder, programs)
-    initdb = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", "jishan", "-A", "trust", "-E", "UTF8"]
-    subprocess.run([*_as_owner(), *initdb, "--no-locale"], check=True, capture_output=True, cwd="/")
-    options = f"-p {server.port} -c listen_addresses=127.0.0.1 -k {folder} {settings}"
-    server.control("-l", str(folder / "log"), "-o", options, "start")
-    return server
-
-
-def stop_postgresql(server: Postgresql) -> None:
-    server.control("-m", "immediate", "stop")
-    shutil.rmtree(server.folder)
 
 
 @pytest.fixture(scope="session")

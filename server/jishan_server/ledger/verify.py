@@ -162,13 +162,12 @@ def _check_range_apart(url: str, batches: tuple[int, int]) -> Break | None:
 def _check_range(connection: Connection, batches: tuple[int, int]) -> Break | None:
     low, high = batches
     sealed = {row[0]: row for row in connection.execute(text(_BATCHES), {"low": low, "high": high})}
-    rows = connection.execute(
-        text(_ROWS), {"low": low * BATCH_STEP, "high": high * BATCH_STEP}, execution_options={"yield_per": FETCH}
-    )
-    for serial, group in groupby(rows, key=lambda row: row[0] // BATCH_STEP):
-        broken = _check_batch(serial, sealed.pop(serial, None), list(group))
-        if broken is not None:
-            return broken
+    values = {"low": low * BATCH_STEP, "high": high * BATCH_STEP}
+    with connection.execute(text(_ROWS), values, execution_options={"yield_per": FETCH}) as rows:
+        for serial, group in groupby(rows, key=lambda row: row[0] // BATCH_STEP):
+            broken = _check_batch(serial, sealed.pop(serial, None), list(group))
+            if broken is not None:
+                return broken
     for serial, batch in sealed.items():
         return Break("rows", "batches", str(serial), f"{batch[3]} rows", "0 rows")
     return None

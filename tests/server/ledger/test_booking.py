@@ -14,6 +14,7 @@ from ledger_world import (
     days,
     gift,
     hold,
+    open_scheme,
     reversal,
     transfer,
     void,
@@ -219,7 +220,12 @@ def test_a_statement_shows_each_entry_with_the_balance_after_it(scheme: Scheme) 
             ("h1", 0, 4),
             ("c1", 10, 0),
         ]
-        assert [(line.posted, line.held, line.available) for line in lines] == [(5, 0, 5), (6, 0, 6), (10, 4, 6), (10, 0, 10)]
+        assert [(line.posted, line.held, line.available) for line in lines] == [
+            (5, 0, 5),
+            (6, 0, 6),
+            (10, 4, 6),
+            (10, 0, 10),
+        ]
         assert [line.other_account for line in lines] == ["res:wang", REDEEMED, REDEEMED, ISSUANCE]
         assert statement(connection, "res:nobody") == ([], None)
         assert statement(connection, "res:zhao") == ([], None)
@@ -295,8 +301,6 @@ def test_the_database_itself_refuses_to_change_the_past(scheme: Scheme, table: s
 
 
 def test_the_check_is_the_last_line_behind_the_judgement(engine: Engine) -> None:
-    from ledger_world import open_scheme
-
     scheme = open_scheme(engine)
     scheme.booked(credit("c1", "li", 1))
     with db.connect_for_writing(engine) as connection:

@@ -53,7 +53,7 @@ class Port:
         self._baud_rate = baud_rate
         self._received = received
         self._failed = failed
-        self._serial: serial.SerialBase | None = None
+        self._serial: serial.Serial | None = None
         self._stopping = threading.Event()
         self._log = structlog.get_logger("jishan_agent.port").bind(port=url)
         self._thread = threading.Thread(target=self._run_or_fail, name=f"port {url}", daemon=True)
@@ -97,22 +97,38 @@ class Port:
         """Open and read; True if anything came before the port went away."""
         has_read = False
         try:
-            port = self._serial = serial.serial_for_url(
-                self._url, self._baud_rate, timeout=READ_TIMEOUT_S, write_timeout=WRITE_TIMEOUT_S, exclusive=True
-            )
-            self._log.info("port_open")
-            while not self._stopping.is_set() and self._serial is port:
-                # The first byte is waited for; the rest of what has come is taken with it.
-                data = port.read(1)
+            port = self._open()
+            while port is not None and not self._stopping.is_set() and self._serial is port:
+                data = self._read(port)
+                if data is None:
+                    break
                 if data:
                     has_read = True
-                    self._received(data + port.read(port.in_waiting))
-        except (serial.SerialException, OSError, TypeError) as error:
-            # pyserial: a port that was closed under a read raises TypeError, an unplugged one OSError.
-            self._log.warning("port_lost", error=str(error))
+                    self._received(data)
         finally:
             self._close()
         return has_read
+
+    def _open(self) -> serial.Serial | None:
+        try:
+            self._serial = serial.serial_for_url(
+                self._url, self._baud_rate, timeout=READ_TIMEOUT_S, write_timeout=WRITE_TIMEOUT_S, exclusive=True
+            )
+        except (serial.SerialException, OSError) as error:
+            self._log.warning("port_closed", error=str(error))
+            return None
+        self._log.info("port_open")
+        return self._serial
+
+    def _read(self, port: serial.Serial) -> bytes | None:
+        """What has come: the first byte is waited for, the rest taken with it. None when the port is gone."""
+        try:
+            data = port.read(1)
+            return bytes(data + port.read(port.in_waiting)) if data else b""
+        except (serial.SerialException, OSError, TypeError) as error:
+            # pyserial: an unplugged port raises OSError, one that was closed under a read TypeError.
+            self._log.warning("port_lost", error=str(error))
+            return None
 
     def _close(self) -> None:
         port, self._serial = self._serial, None

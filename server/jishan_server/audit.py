@@ -4,7 +4,8 @@ Details are codes and ids, never secrets and never free text about a person.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Column, Connection, Index, String, Table, Text, insert
@@ -27,6 +28,17 @@ entries = Table(
 append_only(entries)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`actor` did `action` to `subject` (type, id) by an operation."""
+
+    actor: str
+    action: str
+    subject: tuple[str, str]
+    operation_id: str
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
 def record(
     connection: Connection,
     now: datetime,
@@ -38,14 +50,25 @@ def record(
     details: Mapping[str, object] | None = None,
 ) -> None:
     """Note that `actor` did `action` to `subject` (type, id)."""
+    record_all(connection, now, [Entry(actor, action, subject, operation_id, details or {})])
+
+
+def record_all(connection: Connection, now: datetime, noted: Sequence[Entry]) -> None:
+    """Note many changes in one statement."""
+    if not noted:
+        return
     connection.execute(
-        insert(entries).values(
-            recorded_at=now,
-            actor=actor,
-            action=action,
-            subject_type=subject[0],
-            subject_id=subject[1],
-            operation_id=operation_id,
-            details=json.dumps(dict(details or {}), ensure_ascii=False, sort_keys=True),
-        )
+        insert(entries),
+        [
+            {
+                "recorded_at": now,
+                "actor": entry.actor,
+                "action": entry.action,
+                "subject_type": entry.subject[0],
+                "subject_id": entry.subject[1],
+                "operation_id": entry.operation_id,
+                "details": json.dumps(dict(entry.details), ensure_ascii=False, sort_keys=True),
+            }
+            for entry in noted
+        ],
     )

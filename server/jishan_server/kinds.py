@@ -64,7 +64,6 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
         "replace_card": residents.replace_card,
         "set_pin": residents.set_pin,
         "record_credit": partial(credits.record_credit, rules=credit_rules),
-        "approve_credit": partial(credits.approve_credit, rules=credit_rules),
         "reject_credit": credits.reject_credit,
         "create_machine": machines.create_machine,
         "make_claim_code": partial(machines.make_claim_code, rules=rules),
@@ -80,8 +79,12 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
         "give_up": decisions.give_up,
         "mark_alert": alerts.mark_alert,
     }
-    # Tries to log in are counted even when they are refused, so they are no savepoint's business.
-    mass = {"ping": Kind(run_batch=_ping), "log_in": Kind(run_batch=staff.log_in)}
+    mass = {
+        "ping": Kind(run_batch=_ping),
+        # Tries to log in are counted even when they are refused, so they are no savepoint's business.
+        "log_in": Kind(run_batch=staff.log_in),
+        "approve_credit": Kind(run_batch=partial(credits.approve_credits, rules=credit_rules)),
+    }
     return mass | {name: Kind(run_one=run) for name, run in one_by_one.items()}
 
 

@@ -185,12 +185,12 @@ def _find(connection: Connection, prepared: Sequence[Prepared]) -> _Found:
     if hashes:
         join = cards.join(residents, cards.c.resident_id == residents.c.id)
         carried = select(cards.c.hash, cards.c.state, *columns).select_from(join).where(cards.c.hash.in_(hashes))
-        for hash, state, *values in connection.execute(carried).tuples():
+        for hash, state, *values in connection.execute(carried):
             found.by_card[hash] = (values[0], state)
             found.residents[values[0]] = _Resident(*values)
     if numbers:
         numbered = select(residents.c.member_number, *columns).where(residents.c.member_number.in_(numbers))
-        for number, *values in connection.execute(numbered).tuples():
+        for number, *values in connection.execute(numbered):
             found.by_number[number] = values[0]
             found.residents[values[0]] = _Resident(*values)
     return found

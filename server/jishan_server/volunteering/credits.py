@@ -4,12 +4,13 @@ The recorder never approves, and nobody approves a credit to themselves. A wrong
 new one; nothing is edited.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
 from jishan_server import audit
 from jishan_server.db import from_ms, to_ms
@@ -18,13 +19,14 @@ from jishan_server.ids import derived_id
 from jishan_server.instants import iso
 from jishan_server.ledger.model import Cause, Kind, Refused, Transfer
 from jishan_server.ledger.store import book
+from jishan_server.memory import once
 from jishan_server.organizations.roles import Permission, is_permitted, permit, scope
 from jishan_server.people.credentials import account_of
 from jishan_server.people.residents import estate_of
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.rules import CreditRules, expires_at, points_of
 from jishan_server.volunteering.tables import credits
-from jishan_server.writer import Operation
+from jishan_server.writer import Operation, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,36 +76,63 @@ def record_credit(connection: Connection, operation: Operation, now: datetime, r
             recorded_at=now,
         )
     )
-    _note(connection, operation, now, "credit_recorded", id)
+    entry = audit.Entry(body.actor, "credit_recorded", ("credit", id), operation.id)
+    audit.record_all(connection, now, [entry])
     return view(connection, id)
 
 
-def approve_credit(connection: Connection, operation: Operation, now: datetime, rules: CreditRules) -> dict[str, Any]:
-    """Approve a recorded credit and post its points.
+def approve_credits(
+    connection: Connection, operations: Sequence[Operation], now: datetime, rules: CreditRules
+) -> list[Outcome]:
+    """Approve recorded credits and post their points: a mass kind, a handful of statements for any number.
 
-    Refusals: credit_unknown, forbidden, credit_same_person, credit_own, credit_closed, and the ledger's.
+    Refusals: credit_unknown, forbidden, credit_closed, credit_same_person, credit_own, and the ledger's.
     """
-    body: DecideCredit = operation.body
-    credit = _to_decide(connection, body)
-    if resident_of(connection, body.actor) == credit["resident_id"]:
-        raise DomainError("credit_own")
-    transfer = Transfer(
-        id=derived_id(body.credit_id, "transfer"),
+    return once(connection, operations, now, lambda fresh: _approve(connection, fresh, now, rules))
+
+
+def _approve(
+    connection: Connection, operations: Sequence[Operation], now: datetime, rules: CreditRules
+) -> list[Outcome]:
+    bodies: list[DecideCredit] = [operation.body for operation in operations]
+    found = _locked(connection, {body.credit_id for body in bodies})
+    judge = _Judge(connection, found)
+    errors = [judge.refusal(body) for body in bodies]
+    # The first approval of a credit that is not refused wins; those after it in the batch see it closed.
+    transfers: dict[str, tuple[int, Transfer]] = {}
+    for place, body in enumerate(bodies):
+        if errors[place] is None and body.credit_id in transfers:
+            errors[place] = DomainError("credit_closed", state="approved")
+        elif errors[place] is None:
+            transfers[body.credit_id] = (place, _posting(found[body.credit_id], body.actor, rules, now))
+    answers = book(connection, [transfer for _, transfer in transfers.values()], now)
+    booked: list[tuple[Operation, str]] = []
+    for (place, transfer), answer in zip(transfers.values(), answers, strict=True):
+        if isinstance(answer, Refused):
+            errors[place] = DomainError(answer.code, **answer.fields)
+        else:
+            booked.append((operations[place], transfer.id))
+    _close(connection, booked, "approved", now)
+    views = credits_by_id(connection, {operation.body.credit_id for operation, _ in booked})
+    return [
+        Outcome(views[body.credit_id]) if error is None else Outcome(error=error)
+        for body, error in zip(bodies, errors, strict=True)
+    ]
+
+
+def _posting(credit: dict[str, Any], actor: str, rules: CreditRules, now: datetime) -> Transfer:
+    return Transfer(
+        id=derived_id(credit["id"], "transfer"),
         kind=Kind.POST,
         debit=f"sys:issuance:{credit['estate_id']}",
         credit=account_of(credit["resident_id"]),
         points=credit["points"],
-        cause=Cause("credit", body.credit_id),
-        actor=body.actor,
+        cause=Cause("credit", credit["id"]),
+        actor=actor,
         reason="credit_approved",
         rule_version=credit["rule_version"],
         expires_at=expires_at(rules, now),
     )
-    [answer] = book(connection, [transfer], now)
-    if isinstance(answer, Refused):
-        raise DomainError(answer.code, **answer.fields)
-    _decide(connection, operation, now, "approved", transfer.id)
-    return view(connection, body.credit_id)
 
 
 def reject_credit(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
@@ -114,8 +143,10 @@ def reject_credit(connection: Connection, operation: Operation, now: datetime) -
     body: DecideCredit = operation.body
     if not body.reason.strip():
         raise DomainError("reason_required")
-    _to_decide(connection, body)
-    _decide(connection, operation, now, "rejected", None)
+    error = _Judge(connection, _locked(connection, {body.credit_id})).refusal(body, is_approval=False)
+    if error is not None:
+        raise error
+    _close(connection, [(operation, None)], "rejected", now)
     return view(connection, body.credit_id)
 
 
@@ -164,45 +195,66 @@ def credits_by_id(connection: Connection, credit_ids: Collection[str]) -> dict[s
     return {row["id"]: _view(dict(row)) for row in rows}
 
 
-def _to_decide(connection: Connection, body: DecideCredit) -> dict[str, Any]:
-    found = view(connection, body.credit_id)
-    permit(connection, body.actor, Permission.CREDIT_APPROVE, found["estate_id"])
-    if found["state"] != "recorded":
-        raise DomainError("credit_closed", state=found["state"])
-    if found["recorded_by"] == body.actor:
-        raise DomainError("credit_same_person")
-    return found
+def _locked(connection: Connection, credit_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Credits by id, their rows locked in id order until the transaction ends."""
+    query = select(credits).where(credits.c.id.in_(credit_ids)).order_by(credits.c.id).with_for_update()
+    return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
-def _decide(connection: Connection, operation: Operation, now: datetime, state: str, transfer_id: str | None) -> None:
-    body: DecideCredit = operation.body
-    decided = connection.execute(
+class _Judge:
+    """Says why a credit may not be decided; asks once for each person and estate of a batch."""
+
+    def __init__(self, connection: Connection, found: dict[str, dict[str, Any]]) -> None:
+        self._found = found
+        self._may = cache(lambda actor, estate: is_permitted(connection, actor, Permission.CREDIT_APPROVE, estate))
+        self._resident_of = cache(lambda actor: resident_of(connection, actor))
+
+    def refusal(self, body: DecideCredit, *, is_approval: bool = True) -> DomainError | None:
+        """Why this decision is refused, if it is."""
+        credit = self._found.get(body.credit_id)
+        if credit is None:
+            return DomainError("credit_unknown", id=body.credit_id)
+        if not self._may(body.actor, credit["estate_id"]):
+            return DomainError("forbidden", permission=Permission.CREDIT_APPROVE.value)
+        if credit["state"] != "recorded":
+            return DomainError("credit_closed", state=credit["state"])
+        if credit["recorded_by"] == body.actor:
+            return DomainError("credit_same_person")
+        if is_approval and self._resident_of(body.actor) == credit["resident_id"]:
+            return DomainError("credit_own")
+        return None
+
+
+def _close(connection: Connection, decided: Sequence[tuple[Operation, str | None]], state: str, now: datetime) -> None:
+    """Write decisions (operation, transfer id) on credits that are locked."""
+    if not decided:
+        return
+    connection.execute(
         update(credits)
-        .where(credits.c.id == body.credit_id, credits.c.state == "recorded")
+        .where(credits.c.id == bindparam("credit"))
         .values(
             state=state,
-            decided_by=body.actor,
+            decided_by=bindparam("actor"),
             decided_at=now,
-            decision_reason=body.reason or None,
-            transfer_id=transfer_id,
-        )
+            decision_reason=bindparam("why"),
+            transfer_id=bindparam("transfer"),
+        ),
+        [
+            {
+                "credit": operation.body.credit_id,
+                "actor": operation.body.actor,
+                "why": operation.body.reason or None,
+                "transfer": transfer_id,
+            }
+            for operation, transfer_id in decided
+        ],
     )
-    if decided.rowcount != 1:
-        # Another process decided between our look and now.
-        raise DomainError("credit_closed", state=view(connection, body.credit_id)["state"])
-    _note(connection, operation, now, f"credit_{state}", body.credit_id)
+    noted = [
+        audit.Entry(operation.body.actor, f"credit_{state}", ("credit", operation.body.credit_id), operation.id)
+        for operation, _ in decided
+    ]
+    audit.record_all(connection, now, noted)
 
 
 def _view(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"recorded_at": iso(row["recorded_at"]), "decided_at": iso(row["decided_at"])}
-
-
-def _note(connection: Connection, operation: Operation, now: datetime, action: str, credit_id: str) -> None:
-    audit.record(
-        connection,
-        now,
-        actor=operation.body.actor,
-        action=action,
-        subject=("credit", credit_id),
-        operation_id=operation.id,
-    )

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, select
@@ -43,6 +45,21 @@ def may(user: str, topic: str, is_publishing: bool) -> bool:
 
 
 _MAY_SAY: Final = frozenset(("u", kind) for kind in topics.UP_KINDS)
+
+
+def write_mosquitto_files(directory: Path, connection: Connection, keys: Keys) -> None:
+    """Write `passwords` and `acl` for Mosquitto into a directory, mode 0600; run again after a machine has enrolled."""
+    users = {GATEWAY_USER: keys.mqtt_password(GATEWAY_USER, 0)} | passwords(connection, keys)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in (
+        ("passwords", mosquitto_password_file(users.items(), keys.secret)),
+        ("acl", mosquitto_acl()),
+    ):
+        # Mosquitto, told to reload, must never see half a file.
+        new = directory / f"{name}.new"
+        with open(new, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(content)
+        new.replace(directory / name)
 
 
 def mosquitto_acl() -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from jishan_protocol.errors import IllegalTransition
 from jishan_protocol.redemption import Event, Party, State
@@ -79,11 +79,13 @@ def resolve(connection: Connection, operation: Operation, now: datetime, rules: 
         raise DomainError("reason_required")
     if redemption.state is not State.IN_DOUBT:
         raise DomainError("redemption_not_in_doubt", state=redemption.state)
-    proposal = _proposal(connection, body) if is_against else None
+    proposal = _proposal(connection, body)
+    if proposal is not None and proposal.decided_by == body.actor:
+        return redemption_view(connection, redemption.id)
     if proposal is not None:
         connection.execute(
             update(tables.decisions)
-            .where(tables.decisions.c.number == proposal)
+            .where(tables.decisions.c.number == proposal.number)
             .values(state="done", seconded_by=body.actor)
         )
     else:
@@ -147,21 +149,25 @@ def _lock(connection: Connection, actor: str, redemption_id: str, permission: Pe
     return read_redemptions(connection, [redemption_id])[redemption_id]
 
 
-def _proposal(connection: Connection, body: Resolve) -> int | None:
-    """The number of another person's proposal of the same verdict."""
+def _proposal(connection: Connection, body: Resolve) -> Row[Any, Any] | None:
+    """The decision that waits for a second person to say the same."""
     decisions = tables.decisions.c
-    return connection.scalar(
-        select(decisions.number)
-        .where(decisions.redemption_id == body.redemption_id, decisions.state == "proposed")
-        .where(decisions.verdict == body.verdict, decisions.decided_by != body.actor)
-        .limit(1)
+    query = select(decisions.number, decisions.decided_by).where(
+        decisions.redemption_id == body.redemption_id,
+        decisions.state == "proposed",
+        decisions.verdict == body.verdict,
     )
+    return connection.execute(query).one_or_none()
 
 
 def _refusals(connection: Connection, redemption: Redemption, actor: str, rules: Rules, now: datetime) -> int:
     """The most decisions against residents of late, by this person, at this machine or about this resident."""
     decisions = tables.decisions.c
-    against = (decisions.verdict == "dispensed") & (decisions.recorded_at > now - rules.refusals_span)
+    against = (
+        (decisions.verdict == "dispensed")
+        & (decisions.state == "done")
+        & (decisions.recorded_at > now - rules.refusals_span)
+    )
     return max(
         connection.scalar(select(func.count()).where(against, about)) or 0
         for about in (

@@ -69,6 +69,8 @@ class Incoming:
     # None where the body of an outbox message could not be read: `problem` says why.
     message: Message | None
     problem: Rejection | None
+    # Of the bytes as sent, and, for an outbox message, of what its sequence number stands for.
+    sha256_hex: str
     content_hash: str
     # For an `authorize`: the opened credential, its PIN verified or not yet.
     prepared: Prepared | None
@@ -137,7 +139,7 @@ class Gateway:
 
 def operation_of(incoming: Incoming) -> Operation:
     """The writer's operation for one message."""
-    return Operation(incoming.content_hash[:32], LINK, incoming)
+    return Operation(incoming.sha256_hex[:32], LINK, incoming)
 
 
 def _open(topic: str, payload: bytes, vending: Vending) -> Incoming:
@@ -157,7 +159,8 @@ def _open(topic: str, payload: bytes, vending: Vending) -> Incoming:
         key = vending.keys.machine_key(address.machine_id, envelope.key_id)
         credential = open_credential(key, message.redemption_id, message.credential)
         prepared = unverified(credential, vending.hashing)
-    return Incoming(address, envelope, message, problem, _content_hash(envelope), prepared)
+    content_hash = _content_hash(envelope) if address.kind == "outbox" else ""
+    return Incoming(address, envelope, message, problem, opened.sha256_hex, content_hash, prepared)
 
 
 def _content_hash(envelope: Envelope) -> str:
@@ -181,6 +184,16 @@ class _Lane:
     rejected: list[int] = field(default_factory=list)
     # The last message that an acknowledgement answers.
     acknowledge: int | None = None
+
+    def is_as_it_was(self) -> bool:
+        """Whether the machine's row needs no change."""
+        machine, tag = self.machine, self.session.tag if self.session else None
+        return (self.last_seq, tag, self.beat_number, self.caught_up_with) == (
+            machine.last_seq,
+            machine.session_tag,
+            machine.beat_number,
+            machine.caught_up_with,
+        )
 
 
 class _Batch:
@@ -401,8 +414,9 @@ class _Batch:
     def _ask(self, asked: Sequence[int]) -> None:
         if not asked:
             return
-        # A report in this batch may have closed a machine.
-        self.machines |= lock_machines(self.connection, {self.incoming[index].address.machine_id for index in asked})
+        if any(lane.accepted for lane in self.lanes.values()):
+            # A report in this batch may have closed its machine.
+            self.machines |= lock_machines(self.connection, self.lanes)
         questions = []
         for index in asked:
             one = self.incoming[index]
@@ -441,6 +455,8 @@ class _Batch:
         rows = []
         for lane in self.lanes.values():
             session = lane.session
+            if lane.is_as_it_was():
+                continue
             rows.append(
                 {
                     "key": lane.machine.id,
@@ -489,7 +505,7 @@ class _Batch:
         type_name, body = encode(message)
         topic = topics.down(lane.machine.shard, lane.machine.id, kind)
         envelope = Envelope(
-            id=hashlib.sha256(f"{kind}\n{one.content_hash}\n{to_ms(self.now)}".encode()).hexdigest()[:32],
+            id=hashlib.sha256(f"{kind}\n{one.sha256_hex}\n{to_ms(self.now)}".encode()).hexdigest()[:32],
             type=type_name,
             body=body,
             journal_id=one.envelope.journal_id,

@@ -187,16 +187,15 @@ def redeemed_account(estate_id: str) -> str:
     return f"sys:redeemed:{estate_id}"
 
 
-def hold_of(redemption: Redemption, account_id: str, actor: str) -> Transfer:
+def hold_of(redemption_id: str, estate_id: str, account_id: str, points: int, actor: str) -> Transfer:
     """The hold of a redemption's points on an account."""
-    assert redemption.points is not None
     return Transfer(
-        id=hold_id_of(redemption.id),
+        id=hold_id_of(redemption_id),
         kind=Kind.HOLD,
         debit=account_id,
-        credit=redeemed_account(redemption.estate_id),
-        points=redemption.points,
-        cause=Cause("redemption", redemption.id),
+        credit=redeemed_account(estate_id),
+        points=points,
+        cause=Cause("redemption", redemption_id),
         actor=actor,
         reason="redemption",
     )

@@ -20,7 +20,7 @@ _LEFT: Final = ", ".join(f"'{event.value}'" for event in sorted(SAYS_IT_LEFT))
 
 
 def captures(connection: Connection) -> Checked:
-    """Each capture of a redemption has a history in which the item left, and each redemption captured has its capture."""
+    """Each capture of a redemption has a history in which the item left."""
     count = _number(connection, "SELECT count(*) FROM transfers WHERE kind = 'capture' AND cause_type = 'redemption'")
     row = _first(
         connection,

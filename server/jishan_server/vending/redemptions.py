@@ -36,6 +36,7 @@ from jishan_protocol.messages import (
 from jishan_protocol.redemption import BUSY, Event, Party, State
 from jishan_server.errors import DomainError
 from jishan_server.ledger import store as ledger
+from jishan_server.ledger.model import Transfer
 from jishan_server.people import tables as people
 from jishan_server.people.credentials import (
     Identified,
@@ -135,80 +136,73 @@ def _decide_fresh(
     now: datetime,
 ) -> list[Answer]:
     ledger_now = ledger_id(connection)
-    world = _read_world(connection, questions, machines, ledger_now, vending.rules, now)
+    world = _read_world(connection, questions, machines, ledger_now)
     asks = _identified(connection, questions, world, vending, now)
     world = _with_people(connection, asks, world, vending.rules, now)
-    redemptions = [_requested(question, ask, machines, now) for question, ask in zip(questions, asks, strict=True)]
-    refusals = _settle(connection, asks, redemptions, world, vending.rules, now)
+    verdicts = _settle(connection, asks, world, vending.rules, now)
     changes = Changes(now)
-    for question, redemption, refusal in zip(questions, redemptions, refusals, strict=True):
-        _record(changes, question, redemption, refusal)
-    write(connection, changes)
-    available = ledger.available_points(connection, [one.account_id for one in redemptions if one.account_id])
     answers: list[Answer] = []
-    for ask, redemption, refusal in zip(asks, redemptions, refusals, strict=True):
-        if refusal is not None:
-            answers.append(denied(redemption.id, refusal))
+    for question, ask, verdict in zip(questions, asks, verdicts, strict=True):
+        redemption = _requested(question, ask, machines[question.machine_id], verdict, now)
+        changes.add(redemption)
+        if isinstance(verdict, DomainError):
+            step(changes, redemption, Event.DENIED, _SERVER)
+            answers.append(denied(redemption.id, verdict))
         else:
             assert isinstance(ask.who, Identified)
-            answers.append(_approved(redemption, available[ask.who.account_id], ask.who.label, ledger_now, vending))
+            changes.slot(redemption).reserved += 1
+            step(changes, redemption, Event.APPROVED, _SERVER)
+            answers.append(_approved(redemption, verdict.available or 0, ask.who.label, ledger_now, vending))
+    write(connection, changes)
     return answers
 
 
+_SERVER: Final = Said(Party.SERVER, "server")
+
+
 def _settle(
-    connection: Connection,
-    asks: Sequence[Ask],
-    redemptions: Sequence[Redemption],
-    world: World,
-    rules: Rules,
-    now: datetime,
-) -> list[DomainError | None]:
+    connection: Connection, asks: Sequence[Ask], world: World, rules: Rules, now: datetime
+) -> list[DomainError | ledger.Booked]:
     """Decide, ask the ledger for the points, and decide the rest again without those it refused.
 
     An ask that the ledger refuses takes nothing from the asks behind it, so what they were refused for its sake is
     judged once more. Each round settles at least one ask; nearly always there is one round.
     """
-    settled: dict[int, DomainError | None] = {}
-    held: set[int] = set()
+    refused: dict[int, DomainError] = {}
+    held: dict[int, ledger.Booked] = {}
     while True:
         # An ask that holds its points stays in, so that the others see what it took.
-        waiting = [index for index in range(len(asks)) if settled.get(index) is None]
-        refusals = decide([asks[index] for index in waiting], world, rules)
-        fit = [i for i, refusal in zip(waiting, refusals, strict=True) if refusal is None and i not in held]
-        holds = [
-            hold_of(redemptions[index], redemptions[index].account_id or "", asks[index].machine_id) for index in fit
-        ]
-        answers = ledger.book(connection, holds, now) if holds else []
-        refused = {}
-        for index, answer in zip(fit, answers, strict=True):
+        waiting = [index for index in range(len(asks)) if index not in refused]
+        judged = dict(zip(waiting, decide([asks[index] for index in waiting], world, rules), strict=True))
+        fit = [index for index, refusal in judged.items() if refusal is None and index not in held]
+        booked = ledger.book(connection, [_hold(asks[index], world) for index in fit], now) if fit else []
+        before = len(refused)
+        for index, answer in zip(fit, booked, strict=True):
             if isinstance(answer, ledger.Refused):
                 refused[index] = DomainError(answer.code, **answer.fields)
             else:
-                held.add(index)
-        settled |= refused
-        if not refused:
-            settled |= dict(zip(waiting, refusals, strict=True))
-            return [settled[index] for index in range(len(asks))]
+                held[index] = answer
+        if len(refused) == before:
+            refused |= {index: refusal for index, refusal in judged.items() if refusal is not None}
+            return [refused[index] if index in refused else held[index] for index in range(len(asks))]
 
 
-def _record(changes: Changes, question: Question, redemption: Redemption, refusal: DomainError | None) -> None:
-    said = Said(Party.SERVER, "server")
-    if refusal is not None:
-        fields = json.dumps(dict(refusal.fields), ensure_ascii=False, sort_keys=True)
-        changes.add(replace(redemption, hold_id=None, reason=refusal.code, reason_fields=fields))
-        step(changes, changes.redemptions[redemption.id], Event.DENIED, said)
-        return
-    changes.add(replace(redemption, is_reserved=True))
-    changes.slot(redemption).reserved += 1
-    step(changes, changes.redemptions[redemption.id], Event.APPROVED, said)
+def _hold(ask: Ask, world: World) -> Transfer:
+    assert isinstance(ask.who, Identified)
+    estate_id = world.machines[ask.machine_id].estate_id
+    return hold_of(ask.wish.redemption_id, estate_id, ask.who.account_id, ask.wish.points, ask.machine_id)
 
 
-def _requested(question: Question, ask: Ask, machines: Mapping[str, Machine], now: datetime) -> Redemption:
+def _requested(
+    question: Question, ask: Ask, machine: Machine, verdict: DomainError | ledger.Booked, now: datetime
+) -> Redemption:
+    """The row of a new redemption: an approved one holds points and an item, a denied one says why."""
     wish, who = question.wish, ask.who if isinstance(ask.who, Identified) else None
+    refusal = verdict if isinstance(verdict, DomainError) else None
     return Redemption(
         id=wish.redemption_id,
-        machine_id=question.machine_id,
-        estate_id=machines[question.machine_id].estate_id,
+        machine_id=machine.id,
+        estate_id=machine.estate_id,
         resident_id=who.resident_id if who else None,
         account_id=who.account_id if who else None,
         selection=wish.selection,
@@ -216,11 +210,11 @@ def _requested(question: Question, ask: Ask, machines: Mapping[str, Machine], no
         points=wish.points,
         planogram_version=wish.planogram_version,
         state=State.REQUESTED,
-        reason=None,
-        reason_fields=None,
+        reason=refusal.code if refusal else None,
+        reason_fields=json.dumps(dict(refusal.fields), sort_keys=True) if refusal else None,
         is_with_pin=who is not None and who.with_pin,
-        is_reserved=False,
-        hold_id=hold_id_of(wish.redemption_id),
+        is_reserved=refusal is None,
+        hold_id=None if refusal else hold_id_of(wish.redemption_id),
         request_hash=question.request_hash(),
         occurred_at=None,
         recorded_at=now,
@@ -287,8 +281,6 @@ def _read_world(
     questions: Sequence[Question],
     machines: Mapping[str, Machine],
     ledger_now: str,
-    rules: Rules,
-    now: datetime,
 ) -> World:
     ids = sorted({question.machine_id for question in questions})
     planogram, stock = tables.planogram_slots.c, tables.slots.c
@@ -504,10 +496,11 @@ def _rebook(
         hold_id=hold_id_of(approval.redemption_id),
     )
     account_id = account_of(approval.resident_id)
-    (answer,) = ledger.book(connection, [hold_of(redemption, account_id, said.actor)], changes.now)
+    hold = hold_of(approval.redemption_id, machine.estate_id, account_id, approval.points, said.actor)
+    (answer,) = ledger.book(connection, [hold], changes.now)
     if isinstance(answer, ledger.Refused):
         account_id = owed_account_of(approval.resident_id)
-        (answer,) = ledger.book(connection, [hold_of(redemption, account_id, said.actor)], changes.now)
+        (answer,) = ledger.book(connection, [replace(hold, debit=account_id)], changes.now)
     if isinstance(answer, ledger.Refused):
         return Rejection("cannot_rebook", f"the ledger refuses it: {answer.code}")
     redemption = replace(redemption, account_id=account_id, is_reserved=True)

@@ -335,7 +335,9 @@ class Agent:
                     points=redemption.points,
                 )
             elif isinstance(write, vending.Post):
-                self._log.info("posted", message=type(write.message).__name__, **encode(write.message)[1])
+                # The approval is the server's own token and nobody else's business.
+                words = {name: value for name, value in encode(write.message)[1].items() if name != "approval"}
+                self._log.info("posted", message=type(write.message).__name__, **words)
         if ends:
             self._stop_at("result_journaled")
         elif any(isinstance(write, vending.Post) and isinstance(write.message, VendStarted) for write in writes):
@@ -391,7 +393,7 @@ class Agent:
         reasons = (
             ("journal_behind", self._is_journal_behind),
             ("disk_full", not self._journal.has_reserve),
-            ("not_configured", self._desired is None),
+            ("not_configured", not self._slots),
             ("closed", self._desired is not None and self._desired.is_closed),
             ("machine_fault", None in self._closures),
             ("door_open", self._door == "open"),
@@ -430,7 +432,7 @@ class Agent:
                 self._log.info("drive_sent", selection=event.selection)
             case base.StrayResult():
                 self._commit((vending.Post(Fault(event.selection, "stray_result", event.code)),))
-            case base.Restarted():
+            case base.Restarted() if self._is_dispenser_online:
                 self._commit((vending.Post(Fault(None, "dispenser_restarted", "")),))
             case base.SelectionReported():
                 self._log.debug("selection", selection=event.selection, code=event.code, stock=event.stock)

@@ -38,6 +38,9 @@ from jishan_server.vending.redemptions import Vending
 PORTS_TRIED: Final = 50
 """How many ports above the wanted one are looked at."""
 
+BROKER_S: Final = 5.0
+"""How long the start waits for the broker; without it the web serves all the same, and the link goes on trying."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -114,6 +117,8 @@ def serving(config: Config) -> Iterator[dict[str, str]]:
         link = Link(gateway, parts, address, is_alone=config.is_sqlite)
         closing.callback(link.close)
         http_port = closing.enter_context(served(create_app(parts, lambda: link.is_ready), config))
+        if not link.wait_until_ready(BROKER_S):
+            log.warning("broker_not_there_yet", seconds=BROKER_S)
         yield {
             "http": f"{'https' if config.http_tls else 'http'}://{_reachable(config.http_host)}:{http_port}",
             "mqtt": _without_password(config.mqtt_url) or _embedded_url(config),

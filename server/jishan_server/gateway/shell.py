@@ -137,6 +137,7 @@ class Link:
         self._live: mqtt.Client | None = None
         self._subscribed: frozenset[str] = frozenset()
         self._unanswered: set[int] = set()
+        self._granted = threading.Event()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._was_up = False
@@ -151,6 +152,10 @@ class Link:
         """Whether the broker has granted every subscription of the present connection."""
         with self._lock:
             return self._live is not None and not self._unanswered
+
+    def wait_until_ready(self, seconds: float) -> bool:
+        """Wait for the first connection whose subscriptions are granted; False if it has not come by then."""
+        return self._granted.wait(seconds)
 
     @property
     def refused(self) -> Mapping[str, int]:
@@ -317,6 +322,8 @@ class Link:
             return
         with self._lock:
             self._unanswered.discard(mid)
+            if not self._unanswered:
+                self._granted.set()
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         if self._queue.qsize() < MAX_WAITING:

@@ -23,6 +23,7 @@ from jishan_server.config import SECRET_BYTES, Config, ConfigError, load, settin
 from jishan_server.db import all_tables, make_engine, upgrade, writing
 from jishan_server.errors import DomainError
 from jishan_server.gateway import pki
+from jishan_server.gateway.access import write_mosquitto_files
 from jishan_server.ledger import verify as verifying
 from jishan_server.organizations.roles import SYSTEM, Role
 from jishan_server.organizations.tree import CreateOrganization
@@ -30,6 +31,7 @@ from jishan_server.people.residents import BindCard, CreateResident, SetPin, has
 from jishan_server.people.staff import CreateStaff, Grant, hashed_password
 from jishan_server.vending import machines
 from jishan_server.vending.checks import CHECKS
+from jishan_server.vending.keys import Keys
 from jishan_server.writer import Operation
 
 EXIT_REFUSED: Final = 1
@@ -200,6 +202,33 @@ def enroll_machine(machine_id: str, estate: str | None, name: str | None) -> Non
     made = _do(config, "make_claim_code", machines.MakeClaimCode(SYSTEM, machine_id, machines.hash_of(secret)))
     code = claim_codes.ClaimCode(secret, pki.authority_fingerprint(config.pki_dir))
     _print(made | {"claim_code": claim_codes.write(code)})
+
+
+@main.command("mosquitto-files")
+@click.argument("directory", type=click.Path(path_type=Path))
+def mosquitto_files(directory: Path) -> None:
+    """Write Mosquitto's `passwords` and `acl`; again after each enrolment, then let Mosquitto reload."""
+    config = load()
+    all_tables()
+    engine = make_engine(config.sqlalchemy_url)
+    with engine.connect() as connection:
+        write_mosquitto_files(directory, connection, Keys(config.secret))
+    engine.dispose()
+    _print({"passwords": str(directory / "passwords"), "acl": str(directory / "acl")})
+
+
+@main.command()
+def restored() -> None:
+    """Say that the database was restored from a backup: machines catch up before they are given approvals."""
+    config = load()
+    all_tables()
+    with local_socket.exclusive(config.lock_path):
+        engine = make_engine(config.sqlalchemy_url)
+        fresh = secrets.token_hex(16)
+        with writing(engine) as connection:
+            machines.set_identity(connection, fresh, utc_now())
+        engine.dispose()
+    _print({"ledger_id": fresh})
 
 
 @main.group()

@@ -98,6 +98,24 @@ def test_an_address_that_is_not_loopback_is_refused_without_tls(tmp_path: Path) 
         assert where["http"].startswith("http://127.0.0.1:")
 
 
+def test_the_files_for_mosquitto_hold_every_user_and_are_for_their_owner_alone(tmp_path: Path) -> None:
+    assert command(tmp_path, "init", "--demo").returncode == 0
+    assert command(tmp_path, "mosquitto-files", str(tmp_path / "mosquitto")).returncode == 0
+    passwords, acl = tmp_path / "mosquitto" / "passwords", tmp_path / "mosquitto" / "acl"
+    assert passwords.read_text().startswith("JishanGateway:$7$")
+    assert "pattern write jishan/v1/+/%u/u/+" in acl.read_text()
+    assert [path.stat().st_mode & 0o777 for path in (passwords, acl)] == [0o600, 0o600]
+
+
+def test_a_restored_database_gets_a_new_name(tmp_path: Path) -> None:
+    assert command(tmp_path, "init", "--demo").returncode == 0
+    names = {json.loads(command(tmp_path, "restored").stdout)["ledger_id"] for _ in range(2)}
+    assert len(names) == 2
+    with running(tmp_path) as (_, where):
+        assert where["ready"]
+        assert command(tmp_path, "restored").returncode == 1
+
+
 def alive_in_session(session: int) -> list[str]:
     """Processes of a session that are still there."""
     listed = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], capture_output=True, text=True)

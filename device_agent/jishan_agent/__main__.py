@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import SystemRandom
@@ -184,7 +185,7 @@ def _run(settings: Config) -> int:
         dispenser,
         uplink.publish,
         SystemRandom(),
-        _stop_at(os.environ.get("JISHAN_AGENT_STOP_AT", "")),
+        _stop_at(os.environ),
         loop.line,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -198,14 +199,23 @@ def _run(settings: Config) -> int:
         journal.close()
 
 
-def _stop_at(step: str) -> StopAt:
-    """For the kill tests: end this process, without any farewell, when it reaches `step`."""
+def _stop_at(environment: Mapping[str, str]) -> StopAt:
+    """For the kill tests: what this process does when it reaches one of its steps.
+
+    At the step that JISHAN_AGENT_STOP_AT names it ends without any farewell; at the one that the file of
+    JISHAN_AGENT_HALT_FILE names at that moment it halts until SIGCONT.
+    """
+    last_step, halt_file = environment.get("JISHAN_AGENT_STOP_AT"), environment.get("JISHAN_AGENT_HALT_FILE")
+    if not last_step and not halt_file:
+        return stop_nowhere
 
     def stop(reached: str) -> None:
-        if reached == step:
+        if reached == last_step:
             os.kill(os.getpid(), signal.SIGKILL)
+        if halt_file and Path(halt_file).read_text(encoding="ascii") == reached:
+            os.kill(os.getpid(), signal.SIGSTOP)
 
-    return stop if step else stop_nowhere
+    return stop
 
 
 def _check_port(name: str, url: str, baud_rate: int) -> bool:

@@ -179,6 +179,20 @@ class World:
 
     def run(self) -> Run:
         """Trouble, then calm, then judgement."""
+        self.run_to_the_end()
+        found = problems(self.server, self.machines)
+        states = self._states()
+        self.close()
+        return Run(self.plan, tuple(found), self.scheduler.trace(), tuple(self.scheduler.lines), states)
+
+    def close(self) -> None:
+        """Let go of the databases."""
+        self.server.close()
+        for machine in self.machines:
+            machine.connection.close()
+
+    def run_to_the_end(self) -> None:
+        """Trouble, then calm."""
         plan, scheduler = self.plan, self.scheduler
         self.server.start()
         for machine in self.machines:
@@ -198,12 +212,6 @@ class World:
         scheduler.run_until(SETTLE_MS + TROUBLE_MS)
         self._mend()
         scheduler.run_until(SETTLE_MS + TROUBLE_MS + CALM_MS)
-        found = problems(self.server, self.machines)
-        states = self._states()
-        self.server.close()
-        for machine in self.machines:
-            machine.connection.close()
-        return Run(plan, tuple(found), scheduler.trace(), tuple(scheduler.lines), states)
 
     def _states(self) -> dict[str, int]:
         rows = self.server.connection.exec_driver_sql("SELECT state, count(*) FROM redemptions GROUP BY state")
@@ -261,7 +269,7 @@ class World:
             case "person_decides":
                 self._person_decides()
             case "clock_jump":
-                machine.set_faults(replace(faults, clock_jump_s=random.choice((-10**9, 10**9))))
+                machine.set_faults(replace(faults, clock_jump_s=random.choice((-(10**9), 10**9))))
             case _:
                 raise AssertionError(what)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from machine import SimulatedMachine
-from server import CREDITED_POINTS, PRICES, SimulatedServer
+from simulated_machine import SimulatedMachine
+from simulated_server import CREDITED_POINTS, PRICES, SimulatedServer
 from sqlalchemy import Connection, text
 
 from jishan_protocol.redemption import CLOSED, Event, Party, State, Verdict, advance
@@ -78,9 +78,7 @@ def _ledger(server: SimulatedServer, rows: dict[str, Row]) -> list[str]:
         taken = sum(row.points or 0 for row in mine if row.state is State.CAPTURED)
         held = sum(row.points or 0 for row in mine if row.state not in CLOSED)
         posted, held_now = server.connection.execute(
-            text(
-                "SELECT balances.posted, balances.held FROM balances JOIN accounts USING (number) WHERE accounts.id = :id"
-            ),
+            text("SELECT posted, held FROM balances JOIN accounts USING (number) WHERE accounts.id = :id"),
             {"id": account_of(resident)},
         ).one()
         if (posted, held_now) != (credited - taken, held):
@@ -180,8 +178,7 @@ def _stock(connection: Connection, rows: dict[str, Row]) -> list[str]:
         is_open = sum(row.state not in CLOSED for row in here)
         if (stock, reserved) != (_STOCK - captured, is_open):
             found.append(
-                f"{machine_id} {selection}: stock {stock}, reserved {reserved}; "
-                f"expected {_STOCK - captured}, {is_open}"
+                f"{machine_id} {selection}: stock {stock}, reserved {reserved}; expected {_STOCK - captured}, {is_open}"
             )
         assert selection in PRICES
     return found

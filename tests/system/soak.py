@@ -1,7 +1,7 @@
 """Run the simulation for many seeds; a seed that fails is shrunk, and the command that replays it is printed.
 
-    python -m tests.system.soak --first 0 --seeds 2000
-    python -m tests.system.soak --first 4711 --seeds 1 --show
+python -m tests.system.soak --first 0 --seeds 2000
+python -m tests.system.soak --first 4711 --seeds 1 --show
 """
 
 from __future__ import annotations

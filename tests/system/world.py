@@ -12,10 +12,10 @@ from random import Random
 
 import structlog
 from checkers import problems
-from machine import SELECTIONS, SimulatedMachine
 from network import Network, NetworkFaults
 from scheduler import Scheduler
-from server import CARDS, MACHINES, SimulatedServer, journal_id_of
+from simulated_machine import SELECTIONS, SimulatedMachine
+from simulated_server import CARDS, MACHINES, SimulatedServer, journal_id_of
 
 from jishan_agent.agent import Identity
 from jishan_protocol.dispensers import xy

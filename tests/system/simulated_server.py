@@ -106,7 +106,8 @@ def scheme() -> Scheme:
             residents.append(resident)
             do("bind_card", BindCard(SYSTEM, resident, *hashed_card(hashing, card)))
             credit = do(
-                "record_credit", RecordCredit(staff["coordinator"], resident, None, points, "河道清洁", "河道清洁三月场")
+                "record_credit",
+                RecordCredit(staff["coordinator"], resident, None, points, "河道清洁", "河道清洁三月场"),
             )
             do("approve_credit", DecideCredit(staff["approver"], credit["id"], ""))
         for selection in PRICES:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from jishan_protocol.redemption import CLOSED, Event, Party, State, Verdict, advance
 from jishan_server.ledger.verify import verify
-from jishan_server.people.credentials import account_of
+from jishan_server.people.credentials import account_of, owed_account_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Row:
 
     id: str
     machine_id: str
-    resident_id: str | None
+    account_id: str | None
     selection: int | None
     points: int | None
     state: State
@@ -65,7 +65,7 @@ def _rows(connection: Connection) -> dict[str, Row]:
             any(event.startswith("resolved_") for event in said.get(row[0], set())),
         )
         for row in connection.execute(
-            text("SELECT id, machine_id, resident_id, selection, points, state FROM redemptions")
+            text("SELECT id, machine_id, account_id, selection, points, state FROM redemptions")
         )
     }
 
@@ -74,17 +74,21 @@ def _ledger(server: SimulatedServer, rows: dict[str, Row]) -> list[str]:
     report = verify(server.connection)
     found = [] if report.ok else [f"verify: {report.first_break}"]
     for resident, credited in zip(server.scheme.residents, CREDITED_POINTS, strict=True):
-        mine = [row for row in rows.values() if row.resident_id == resident]
-        taken = sum(row.points or 0 for row in mine if row.state is State.CAPTURED)
-        held = sum(row.points or 0 for row in mine if row.state not in CLOSED)
-        posted, held_now = server.connection.execute(
-            text("SELECT posted, held FROM balances JOIN accounts USING (number) WHERE accounts.id = :id"),
-            {"id": account_of(resident)},
-        ).one()
-        if (posted, held_now) != (credited - taken, held):
-            found.append(f"{resident}: posted {posted}, held {held_now}; expected {credited - taken}, {held}")
-        if posted - held_now < 0:
-            found.append(f"{resident}: below zero")
+        # After a restore from a backup an item may have to be owed: the points were spent again meanwhile.
+        for account_id, in_the_beginning in ((account_of(resident), credited), (owed_account_of(resident), 0)):
+            mine = [row for row in rows.values() if row.account_id == account_id]
+            taken = sum(row.points or 0 for row in mine if row.state is State.CAPTURED)
+            held = sum(row.points or 0 for row in mine if row.state not in CLOSED)
+            posted, held_now = server.connection.execute(
+                text("SELECT posted, held FROM balances JOIN accounts USING (number) WHERE accounts.id = :id"),
+                {"id": account_id},
+            ).one()
+            if (posted, held_now) != (in_the_beginning - taken, held):
+                found.append(
+                    f"{account_id}: posted {posted}, held {held_now}; expected {in_the_beginning - taken}, {held}"
+                )
+            if account_id == account_of(resident) and posted - held_now < 0:
+                found.append(f"{account_id}: below zero")
     return found
 
 

@@ -56,7 +56,9 @@ class Network:
         faults, random = self._faults, self._random
         if random.random() < faults.garbled:
             position = random.randrange(len(payload))
-            payload = payload[:position] + bytes([payload[position] ^ (1 << random.randrange(8))]) + payload[position + 1 :]
+            payload = (
+                payload[:position] + bytes([payload[position] ^ (1 << random.randrange(8))]) + payload[position + 1 :]
+            )
         copies = 0 if random.random() < faults.lost else 1 + (random.random() < faults.doubled)
         for _ in range(copies):
             is_late = random.random() < faults.late

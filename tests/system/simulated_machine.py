@@ -42,6 +42,46 @@ class Began:
     redemption_id: str
 
 
+class SimulatedReserve:
+    """The journal's disk, as SQLite's limit of pages, and the reserve on it."""
+
+    LARGEST_PAGES = 1_000_000
+    RESERVE_PAGES = 256
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._is_full = False
+
+    def fill(self) -> None:
+        """From now on the disk has no free page but those of the reserve."""
+        self._is_full = True
+        self._limit(self._pages())
+
+    def clear(self) -> None:
+        """There is room again."""
+        self._is_full = False
+        self._limit(self.LARGEST_PAGES)
+
+    def restore(self) -> bool:
+        """Set the reserve aside; False while there is no room for it."""
+        return not self._is_full
+
+    def release(self) -> bool:
+        """Give the reserve up; False if it is gone already."""
+        if not self._is_full:
+            return False
+        self._limit(self._pages() + self.RESERVE_PAGES)
+        return True
+
+    def _pages(self) -> int:
+        pages = self._connection.execute("PRAGMA page_count").fetchone()[0]
+        assert isinstance(pages, int)
+        return pages
+
+    def _limit(self, pages: int) -> None:
+        self._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
 class SimulatedMachine:
     """A cabinet with its controller, and the agent that drives it."""
 
@@ -67,6 +107,7 @@ class SimulatedMachine:
         )
         self.face = XyFace(self.cabinet, profile, faults, Random(random.getrandbits(32)))
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self.disk = SimulatedReserve(self.connection)
         self.agent: Agent | None = None
         self.dispenser: XyDispenser | None = None
         self.is_linked = False
@@ -91,7 +132,7 @@ class SimulatedMachine:
             return
         self.runs += 1
         self._note(f"boot {self.runs}")
-        journal = Journal(self.connection, self.journal_id)
+        journal = Journal(self.connection, self.journal_id, self.disk)  # type: ignore[arg-type]
         self.dispenser = XyDispenser(self.profile, journal.pack_number + PACK_NUMBERS_SKIPPED)
         seeded = Random(self.random.getrandbits(32))
         self.agent = Agent(self.identity, journal, self.dispenser, self._publish, seeded, self._reached)
@@ -139,9 +180,9 @@ class SimulatedMachine:
         self.scheduler.after(off_ms, self.power_on)
         self._pump()
 
-    def tap(self, uid: str) -> None:
-        """A card is held to the reader."""
-        self._guarded(lambda agent: agent.handle(Identified(Credential(card=uid)), self.scheduler.now_ms))
+    def identify(self, credential: Credential) -> None:
+        """A card is held to the reader, or a member number and PIN are typed."""
+        self._guarded(lambda agent: agent.handle(Identified(credential), self.scheduler.now_ms))
 
     def press(self, selection: int) -> None:
         """A selection is pressed, on the screen or on the controller's own keypad."""

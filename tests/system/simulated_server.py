@@ -24,10 +24,10 @@ from jishan_server.kinds import kinds
 from jishan_server.organizations.roles import SYSTEM, Role
 from jishan_server.organizations.tree import CreateOrganization
 from jishan_server.people.hashing import lowest_cost
-from jishan_server.people.residents import BindCard, CreateResident, hashed_card
+from jishan_server.people.residents import BindCard, CreateResident, SetPin, hashed_card, hashed_pin
 from jishan_server.people.staff import CreateStaff, Grant
 from jishan_server.vending import machines as vending_machines
-from jishan_server.vending.decisions import Resolve
+from jishan_server.vending.decisions import GiveUp, Resolve
 from jishan_server.vending.keys import Keys
 from jishan_server.vending.redemptions import Vending
 from jishan_server.vending.rules import Rules
@@ -46,6 +46,7 @@ CREDITED_POINTS = (90, 60, 40, 3)
 PRICES = {13: 2, 14: 5, 15: 7}
 STOCK = 6
 MACHINES = ("m0", "m1", "m2")
+PIN = "246810"
 WATCH_MS = 15_000
 
 
@@ -59,6 +60,7 @@ class Scheme:
     """Who is in the template: ids of residents in the order of CARDS, and of the staff."""
 
     residents: tuple[str, ...]
+    members: tuple[str, ...]
     approver: str
     template: sqlite3.Connection
 
@@ -100,10 +102,13 @@ def scheme() -> Scheme:
             ("approver", Role.APPROVER, ESTATE),
         ):
             staff[login] = do("create_staff", CreateStaff(SYSTEM, login, login, "-", (Grant(role, node),)))["id"]
-        residents = []
+        residents, members = [], []
         for card, points in zip(CARDS, CREDITED_POINTS, strict=True):
-            resident = do("create_resident", CreateResident(SYSTEM, ESTATE, f"居民{card}"))["id"]
+            made = do("create_resident", CreateResident(SYSTEM, ESTATE, f"居民{card}"))
+            resident = made["id"]
             residents.append(resident)
+            members.append(made["member_number"])
+            do("set_pin", SetPin(SYSTEM, resident, hashed_pin(hashing, PIN, f"pin-{card}")))
             do("bind_card", BindCard(SYSTEM, resident, *hashed_card(hashing, card)))
             credit = do(
                 "record_credit",
@@ -128,7 +133,7 @@ def scheme() -> Scheme:
         template = sqlite3.connect(":memory:", check_same_thread=False)
         _driver(connection).backup(template)
     engine.dispose()
-    return Scheme(tuple(residents), staff["approver"], template)
+    return Scheme(tuple(residents), tuple(members), staff["approver"], template)
 
 
 class SimulatedServer:
@@ -150,6 +155,8 @@ class SimulatedServer:
         self.refused: dict[str, int] = {}
         self._is_drain_set = False
         self._operations = 0
+        self._backup: sqlite3.Connection | None = None
+        self._restores = 0
 
     @property
     def card_key(self) -> bytes:
@@ -195,6 +202,28 @@ class SimulatedServer:
         body = Resolve(self.scheme.approver, redemption_id, verdict, "看过监控", "监控录像")
         outcome = self.perform("resolve", body)
         self.scheduler.note(f"decided {redemption_id[:8]} {verdict}: {outcome.error or 'ok'}")
+
+    def give_up(self, redemption_id: str) -> None:
+        """A person says that the machine will never tell."""
+        outcome = self.perform("give_up", GiveUp(self.scheme.approver, redemption_id, "机器一直没有回音"))
+        self.scheduler.note(f"given up {redemption_id[:8]}: {outcome.error or 'ok'}")
+
+    def back_up(self) -> None:
+        """Keep a copy of the database as it is now."""
+        self._backup = sqlite3.connect(":memory:", check_same_thread=False)
+        _driver(self.connection).backup(self._backup)
+        self.scheduler.note("backed up")
+
+    def restore(self) -> None:
+        """The database is lost; the newest copy takes its place, under a new ledger id."""
+        if self._backup is None:
+            return
+        self.scheduler.note("restored")
+        self._restores += 1
+        self._backup.backup(_driver(self.connection))
+        with self.connection.begin():
+            vending_machines.set_identity(self.connection, f"ledger-{self._restores + 1}", self.now)
+        self.crash()
 
     def _receive(self, topic: str, payload: bytes) -> None:
         # What this server publishes itself passes here too: topics down are not for it.

@@ -15,10 +15,11 @@ from checkers import problems
 from network import Network, NetworkFaults
 from scheduler import Scheduler
 from simulated_machine import SELECTIONS, SimulatedMachine
-from simulated_server import CARDS, MACHINES, SimulatedServer, journal_id_of
+from simulated_server import CARDS, MACHINES, PIN, SimulatedServer, journal_id_of
 
 from jishan_agent.agent import Identity
 from jishan_protocol.dispensers import xy
+from jishan_protocol.sealing import Credential
 from jishan_server.vending.machines import shard_of
 from jishan_sim.faults import Faults, LineFaults, VendFaults
 
@@ -54,6 +55,10 @@ TROUBLES = (
     "blind_sensor",
     "person_decides",
     "clock_jump",
+    "disk_full",
+    "person_gives_up",
+    "back_up",
+    "restore",
 )
 
 
@@ -93,6 +98,9 @@ def plan_of(seed: int) -> Plan:
         (random.randrange(TROUBLE_MS), random.choice(TROUBLES), random.randrange(machines))
         for _ in range(random.choice((0, 1, 2, 4, 8)))
     )
+    if random.random() < 0.15:
+        backed_up_ms, restored_ms = sorted(random.randrange(TROUBLE_MS) for _ in range(2))
+        troubles += ((backed_up_ms, "back_up", 0), (restored_ms, "restore", 0))
     network = NetworkFaults(
         lost=maybe(0.3),
         doubled=maybe(0.3),
@@ -221,14 +229,22 @@ class World:
         def visit() -> None:
             self.scheduler.note(f"{machine.identity.machine_id} visit {card} {selection}")
             pause_ms = self.random.randint(100, 6_000)
+            credential = self._credential(card)
             if self.random.random() < 0.5:
-                machine.tap(card)
+                machine.identify(credential)
                 self.scheduler.after(pause_ms, lambda: machine.press(selection))
             else:
                 machine.press(selection)
-                self.scheduler.after(pause_ms, lambda: machine.tap(card))
+                self.scheduler.after(pause_ms, lambda: machine.identify(credential))
 
         return visit
+
+    def _credential(self, card: str) -> Credential:
+        """The card, or the number and PIN (mostly the right one) of the same resident."""
+        if card not in CARDS or self.random.random() < 0.7:
+            return Credential(card=card)
+        member = self.server.scheme.members[CARDS.index(card)]
+        return Credential(member=member, pin=PIN if self.random.random() < 0.8 else "000000")
 
     def _trouble(self, what: str, machine: SimulatedMachine) -> Callable[[], None]:
         def happen() -> None:
@@ -268,6 +284,15 @@ class World:
                 machine.set_faults(replace(faults, drop_sensor=what.split("_")[0]))
             case "person_decides":
                 self._person_decides()
+            case "person_gives_up":
+                self._person_gives_up()
+            case "back_up":
+                self.server.back_up()
+            case "restore":
+                self.server.restore()
+            case "disk_full":
+                machine.disk.fill()
+                after(random.randint(1_000, 60_000), machine.disk.clear)
             case "clock_jump":
                 machine.set_faults(replace(faults, clock_jump_s=random.choice((-(10**9), 10**9))))
             case _:
@@ -277,12 +302,19 @@ class World:
         self.network.is_up = True
 
     def _person_decides(self) -> None:
-        rows = self.server.connection.exec_driver_sql("SELECT id FROM redemptions WHERE state = 'in_doubt' ORDER BY id")
-        ids = [row[0] for row in rows]
-        if self.server.connection.in_transaction():
-            self.server.connection.rollback()
+        ids = self._in_state("in_doubt")
         if ids:
             self.server.decide(self.random.choice(ids), self.random.choice(("dispensed", "not_dispensed")))
+
+    def _person_gives_up(self) -> None:
+        ids = self._in_state("held") + self._in_state("vending")
+        if ids:
+            self.server.give_up(self.random.choice(ids))
+
+    def _in_state(self, state: str) -> list[str]:
+        query = f"SELECT id FROM redemptions WHERE state = '{state}' ORDER BY id"
+        with self.server.connection.begin():
+            return [row[0] for row in self.server.connection.exec_driver_sql(query)]
 
     def _mend(self) -> None:
         self.scheduler.note("everything is mended")
@@ -291,6 +323,7 @@ class World:
         for machine in self.machines:
             machine.kill_at = None
             machine.cabinet.door_open = False
+            machine.disk.clear()
             machine.set_faults(Faults())
         self.server.start()
 

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState, StaticPool
 from sqlalchemy.types import TypeDecorator
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +44,9 @@ BUSY_TIMEOUT_MS: Final = 10_000
 # Page cache of each SQLite connection: the hot part of the indexes of some million transfers.
 CACHE_KIB: Final = 64 * 1024
 # WAL pages between two checkpoints: larger makes fewer, longer ones.
-CHECKPOINT_PAGES: Final = 4_000
+CHECKPOINT_PAGES: Final = 1_000
+
+_REMEMBERED: Final = "remembered until a rollback"
 
 PACKAGES: Final = ("ledger", "organizations", "people", "volunteering", "vending", "gateway", "api")
 
@@ -143,16 +145,18 @@ def make_engine(url: str) -> Engine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
-    # Python's own transaction handling is off (isolation_level None): `_begin` below is the only one.
-    arguments: dict[str, Any] = {"check_same_thread": False, "isolation_level": None}
-    if parsed.database in (None, "", ":memory:"):
-        engine = create_engine(parsed, connect_args=arguments, poolclass=StaticPool, hide_parameters=True)
+        engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     else:
-        engine = create_engine(parsed, connect_args=arguments, hide_parameters=True)
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin)
-    event.listen(engine, "commit", _still_open)
+        # Python's own transaction handling is off (isolation_level None): `_begin` below is the only one.
+        arguments: dict[str, Any] = {"check_same_thread": False, "isolation_level": None}
+        pool = StaticPool if parsed.database in (None, "", ":memory:") else None
+        engine = create_engine(parsed, connect_args=arguments, poolclass=pool, hide_parameters=True)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin)
+        event.listen(engine, "commit", _still_open)
+    event.listen(engine, "rollback", _forget)
+    event.listen(engine, "rollback_savepoint", _forget)
+    event.listen(engine, "reset", _forget_returned)
     return engine
 
 
@@ -169,6 +173,23 @@ def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def remembered(connection: Connection) -> dict[Any, Any]:
+    """What has been read over this connection and can never change; forgotten when any of its work is undone."""
+    found: dict[Any, Any] = connection.info.setdefault(_REMEMBERED, {})
+    return found
+
+
+def _forget(connection: Connection, *_: object) -> None:
+    # One that is broken has nothing to remember any more.
+    if not connection.invalidated:
+        connection.info.pop(_REMEMBERED, None)
+
+
+def _forget_returned(_: DBAPIConnection, record: ConnectionPoolEntry, state: PoolResetState) -> None:
+    if not state.transaction_was_reset:
+        record.info.pop(_REMEMBERED, None)
 
 
 def _begin(connection: Connection) -> None:

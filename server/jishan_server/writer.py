@@ -278,7 +278,35 @@ class Writer:
                 self._queue.put(None)
         self._thread.join()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it takes operations: not after `close`, nor after a fault of ours ended its thread."""
+        return self._thread.is_alive() and not self._is_closing
+
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            log.critical("writer_ended", error=type(error).__name__)
+            raise
+        finally:
+            with self._lock:
+                self._is_closing = True
+            self._turn_away()
+            if self._connection is not None:
+                self._connection.close()
+
+    def _turn_away(self) -> None:
+        """Nobody is left waiting for an answer that will not come."""
+        while True:
+            try:
+                one = self._queue.get_nowait()
+            except Empty:
+                return
+            if one is not None:
+                one[1](DatabaseUnavailable("stopping"))
+
+    def _serve(self) -> None:
         is_open = True
         while is_open:
             batch = [self._queue.get()]
@@ -291,16 +319,17 @@ class Writer:
                 batch.pop()
                 is_open = False
             self._do([one for one in batch if one is not None])
-        if self._connection is not None:
-            self._connection.close()
 
     def _do(self, batch: Sequence[tuple[Operation, Callable[[Answer], None]]]) -> None:
         """Run a batch, commit it, and answer."""
         if not batch:
             return
-        answers: Sequence[Answer] = self._commit([operation for operation, _ in batch])
-        for (_, done), answer in zip(batch, answers, strict=True):
-            done(answer)
+        answers: Sequence[Answer] = [DatabaseUnavailable("stopping")] * len(batch)
+        try:
+            answers = self._commit([operation for operation, _ in batch])
+        finally:
+            for (_, done), answer in zip(batch, answers, strict=True):
+                done(answer)
 
     def _commit(self, queued: Sequence[Operation]) -> Sequence[Answer]:
         for _ in range(MAX_TRIES):

@@ -271,3 +271,18 @@ def test_instants_keep_their_milliseconds(engine: Engine) -> None:
     with db.writing(engine) as connection:
         connection.execute(insert(table), [{"at": at} for at in [*instants, None]])
         assert list(connection.execute(select(table.c.at)).scalars()) == [*instants, None]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_that_ends_by_a_fault_of_its_own_leaves_nobody_waiting(noted: Engine) -> None:
+    def broken_clock() -> datetime:
+        raise ZeroDivisionError
+
+    made = Writer(noted, KINDS, broken_clock)
+    assert made.is_alive
+    for id in ("n1", "n2"):
+        with pytest.raises(DatabaseUnavailable, match="stopping"):
+            made.call(Operation(id, "one", Note(1)))
+    assert not made.is_alive
+    made.close()
+    assert _ids(noted) == []

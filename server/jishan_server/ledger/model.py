@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from jishan_server.db import MILLISECOND, to_ms
 
@@ -98,6 +98,22 @@ class Account:
     expired_id: str | None = None
 
 
+class Facts(NamedTuple):
+    """What never changes about an account; `number` is what rows call it."""
+
+    number: int
+    id: str
+    may_not_go_negative: bool
+    may_not_go_positive: bool
+    owed_id: str | None
+    expired_id: str | None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it has a cached balance."""
+        return bool(self.may_not_go_negative or self.may_not_go_positive)
+
+
 @dataclass(slots=True)
 class Standing:
     """An account as a batch finds it; `apply` changes its own copies. Times are milliseconds since the epoch.
@@ -107,32 +123,19 @@ class Standing:
     index.
     """
 
-    number: int
-    id: str
-    may_not_go_negative: bool
-    may_not_go_positive: bool
-    owed_id: str | None
-    expired_id: str | None
+    facts: Facts
+    is_limited: bool
     posted: int = 0
     held: int = 0
     next_expiry_ms: int | None = None
     is_frozen: bool = False
     last_sequence: int = 0
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether it has a cached balance."""
-        return self.may_not_go_negative or self.may_not_go_positive
-
     def copied(self) -> Standing:
         """A copy that a batch may change."""
         return Standing(
-            self.number,
-            self.id,
-            self.may_not_go_negative,
-            self.may_not_go_positive,
-            self.owed_id,
-            self.expired_id,
+            self.facts,
+            self.is_limited,
             self.posted,
             self.held,
             self.next_expiry_ms,
@@ -141,8 +144,7 @@ class Standing:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A transfer that the ledger holds, as far as later ones ask about it."""
 
     sequence: int
@@ -172,8 +174,7 @@ class Past:
     due: Mapping[str, Due] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Booked:
+class Booked(NamedTuple):
     """The transfer is in the ledger; `is_replay` if it was there before. `available` after it, None if unlimited."""
 
     id: str
@@ -233,6 +234,12 @@ Row = tuple[
 ]
 
 
+# How the database knows a transfer: (id, sequence, kind, debit's number, credit's number, points, row hash).
+KnownRow = tuple[str, int, str, int, int, int, bytes]
+# A cached balance: (number, posted, held, next_expiry_ms, is_frozen, last_sequence).
+BalanceRow = tuple[int, int, int, int | None, bool, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What a batch comes to: rows to insert, the limited accounts it changed, and an answer for each transfer."""
@@ -277,26 +284,13 @@ def _has_moved(after: Standing, before: Standing) -> bool:
 class _Judge:
     """A batch being judged: copies of what it changes, and the rows so far."""
 
-    __slots__ = (
-        "_accounts",
-        "_causes",
-        "_closed",
-        "_past",
-        "_reversed",
-        "_transfers",
-        "now_ms",
-        "rows",
-        "sequence",
-        "touched",
-    )
-
     def __init__(self, accounts: Mapping[str, Standing], past: Past, serial: int, now_ms: int) -> None:
         self._accounts = accounts
         self._past = past
-        self._transfers: dict[str, Known] = {}
-        self._closed: set[int] = set()
-        self._reversed: set[int] = set()
-        self._causes: set[tuple[str, str, str, int]] = set()
+        self._transfers = dict(past.transfers)
+        self._closed = set(past.closed_holds)
+        self._reversed = set(past.reversed)
+        self._causes = set(past.causes)
         self.sequence = serial * BATCH_STEP
         self.now_ms = now_ms
         self.rows: list[Row] = []
@@ -311,38 +305,33 @@ class _Judge:
                 standing = self.touched[account_id] = standing.copied()
         return standing
 
-    def known(self, transfer_id: str | None) -> Known | None:
-        """A transfer of this batch or of the past."""
-        if transfer_id is None:
-            return None
-        return self._transfers.get(transfer_id) or self._past.transfers.get(transfer_id)
-
     def answer(self, transfer: Transfer) -> Booked | Refused:
         """Judge one transfer, and book it if it stands."""
-        id, kind, points = transfer.id, transfer.kind, transfer.points
+        id, kind, points, cause = transfer.id, transfer.kind, transfer.points, transfer.cause
         debit_id, credit_id = transfer.debit, transfer.credit
+        expires_at, occurred_at = transfer.expires_at, transfer.occurred_at
+        before = self._transfers.get(id)
+        target: Known | None = None
         pending: int | None = None
         reverses: int | None = None
-        target: Known | None = None
-        before = self.known(id)
         if kind is Kind.CAPTURE or kind is Kind.VOID:
-            target = self.known(transfer.pending_id)
+            target = self._transfers.get(transfer.pending_id or "")
             if target is None or target.kind != Kind.HOLD:
                 return Refused(id, "hold_unknown" if before is None else "idempotency_conflict")
             pending = target.sequence
             if not debit_id and not credit_id and not points:
                 debit_id, credit_id, points = target.debit, target.credit, target.points
         elif kind is Kind.REVERSAL:
-            target = self.known(transfer.reverses_id)
+            target = self._transfers.get(transfer.reverses_id or "")
             if target is None:
                 return Refused(id, "transfer_unknown" if before is None else "idempotency_conflict")
             reverses = target.sequence
             if not debit_id and not credit_id and not points:
                 debit_id, credit_id, points = target.credit, target.debit, target.points
-        cause, expires_at, occurred_at = transfer.cause, transfer.expires_at, transfer.occurred_at
         words = (
             id,
-            kind.value,
+            # The plain string: cheaper to format and to bind than the enum's member.
+            kind._value_,
             debit_id,
             credit_id,
             points,
@@ -363,14 +352,14 @@ class _Judge:
             if before.row_hash != digest:
                 return Refused(id, "idempotency_conflict")
             return Booked(id, True, _available(debit, credit))
-        key = (kind.value, cause.type, cause.id, cause.revision)
         if debit is None or credit is None:
             return Refused(id, "account_unknown", {"id": credit_id if debit is not None else debit_id})
         if type(points) is not int or not 0 < points <= MAX_POINTS:
             return Refused(id, "points_invalid")
         if debit is credit:
             return Refused(id, "same_account")
-        if key in self._causes or key in self._past.causes:
+        key = (words[1], cause.type, cause.id, cause.revision)
+        if key in self._causes:
             return Refused(id, "cause_booked", {"cause": cause.type, "id": cause.id})
         refusal = self._refusal(transfer, debit, credit, points, target, words[13])
         if refusal is not None:
@@ -405,24 +394,22 @@ class _Judge:
                 return Refused(id, "account_frozen")
             return _limit_broken(id, debit, credit, points, kind)
         assert target is not None
+        debit_id, credit_id = debit.facts.id, credit.facts.id
         if kind is Kind.REVERSAL:
-            if target.kind not in (Kind.POST, Kind.CAPTURE) or (debit.id, credit.id, points) != (
-                target.credit,
-                target.debit,
-                target.points,
-            ):
+            whole = (target.credit, target.debit, target.points)
+            if target.kind not in (Kind.POST, Kind.CAPTURE) or (debit_id, credit_id, points) != whole:
                 return Refused(id, "not_reversible")
-            if target.sequence in self._reversed or target.sequence in self._past.reversed:
+            if target.sequence in self._reversed:
                 return Refused(id, "already_reversed")
-            if debit.owed_id is None or self.account(debit.owed_id) is None:
+            if debit.facts.owed_id is None or self.account(debit.facts.owed_id) is None:
                 broken = _limit_broken(id, debit, credit, points, kind)
                 if broken is not None:
                     return broken
             self._reversed.add(target.sequence)
             return None
-        if (debit.id, credit.id, points) != (target.debit, target.credit, target.points):
+        if points != target.points or debit_id != target.debit or credit_id != target.credit:
             return Refused(id, "capture_not_whole")
-        if target.sequence in self._closed or target.sequence in self._past.closed_holds:
+        if target.sequence in self._closed:
             return Refused(id, "hold_closed")
         self._closed.add(target.sequence)
         return None
@@ -431,7 +418,7 @@ class _Judge:
         """Book away what has ended, and note the next end."""
         standing = self.account(account_id)
         assert standing is not None
-        expired = None if standing.expired_id is None else self.account(standing.expired_id)
+        expired = None if standing.facts.expired_id is None else self.account(standing.facts.expired_id)
         if due.points:
             assert expired is not None, "points end only where the account says they go"
             assert due.points <= standing.posted - standing.held
@@ -442,9 +429,9 @@ class _Judge:
     def _borrow(self, transfer: Transfer, debit: Standing, points: int) -> None:
         """Credit what is missing for a reversal from the account of what its owner owes."""
         missing = points - (debit.posted - debit.held)
-        if debit.owed_id is None or not debit.may_not_go_negative or missing <= 0:
+        if debit.facts.owed_id is None or not debit.facts.may_not_go_negative or missing <= 0:
             return
-        owed = self.account(debit.owed_id)
+        owed = self.account(debit.facts.owed_id)
         assert owed is not None
         self._derive(f"owed.{self.sequence}", owed, debit, missing, Cause("owed", transfer.id))
 
@@ -454,9 +441,9 @@ class _Judge:
             return
         if expires_ms is not None:
             credit.next_expiry_ms = min(expires_ms, credit.next_expiry_ms or expires_ms)
-        if credit.owed_id is None or credit.owed_id == debit.id:
+        if credit.facts.owed_id is None or credit.facts.owed_id == debit.facts.id:
             return
-        owed = self.account(credit.owed_id)
+        owed = self.account(credit.facts.owed_id)
         if owed is None or owed.posted >= 0:
             return
         paid = min(-owed.posted, transfer.points, credit.posted - credit.held)
@@ -474,8 +461,8 @@ class _Judge:
         words = (
             id,
             Kind.POST.value,
-            debit.id,
-            credit.id,
+            debit.facts.id,
+            credit.facts.id,
             points,
             cause.type,
             cause.id,
@@ -512,8 +499,8 @@ class _Judge:
             credit.posted += points
         id, name = words[:2]
         added = (self.now_ms, debit_previous, credit_previous, digest)
-        self.rows.append((sequence, id, name, debit.number, credit.number, *words[4:], *added))
-        self._transfers[id] = Known(sequence, kind, debit.id, credit.id, points, digest)
+        self.rows.append((sequence, id, name, debit.facts.number, credit.facts.number, *words[4:], *added))
+        self._transfers[id] = Known(sequence, kind, debit.facts.id, credit.facts.id, points, digest)
 
 
 def _available(debit: Standing | None, credit: Standing | None) -> int | None:
@@ -526,9 +513,9 @@ def _available(debit: Standing | None, credit: Standing | None) -> int | None:
 
 def _limit_broken(id: str, debit: Standing, credit: Standing, points: int, kind: Kind) -> Refused | None:
     """The refusal if a side would pass its limit."""
-    if debit.may_not_go_negative and points > debit.posted - debit.held:
+    if debit.facts.may_not_go_negative and points > debit.posted - debit.held:
         return Refused(id, "not_enough_points", {"needed": points, "available": debit.posted - debit.held})
-    if credit.may_not_go_positive and kind is not Kind.HOLD and credit.posted + points > 0:
+    if credit.facts.may_not_go_positive and kind is not Kind.HOLD and credit.posted + points > 0:
         return Refused(id, "not_owed", {"owed": -credit.posted})
     return None
 

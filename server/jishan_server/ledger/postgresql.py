@@ -11,7 +11,7 @@ from typing import Any, Final
 import psycopg
 
 from jishan_server.ledger.digest import FIRST, Head
-from jishan_server.ledger.model import Known, Row, Standing
+from jishan_server.ledger.model import BalanceRow, Facts, KnownRow, Row, Standing
 
 Cursor = psycopg.Cursor[Any]
 
@@ -20,11 +20,7 @@ CHAIN_LOCKS: Final = 0x6A73
 # Connections that book at once; a server has one for each process.
 MAX_WRITERS: Final = 1_000
 
-_KNOWN: Final = """
-SELECT t.id, t.sequence, t.kind, d.id, c.id, t.points, t.row_hash
-FROM transfers t JOIN accounts d ON d.number = t.debit JOIN accounts c ON c.number = t.credit
-WHERE t.id = ANY(%s)
-"""
+_KNOWN: Final = "SELECT id, sequence, kind, debit, credit, points, row_hash FROM transfers WHERE id = ANY(%s)"
 _CLOSED: Final = "SELECT pending FROM transfers WHERE pending = ANY(%s)"
 _REVERSED: Final = "SELECT reverses FROM transfers WHERE reverses = ANY(%s)"
 _CAUSES: Final = """
@@ -32,8 +28,9 @@ SELECT t.kind, t.cause_type, t.cause_id, t.cause_revision
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[]) AS k (kind, type, id, revision)
 JOIN transfers t ON t.cause_id = k.id AND t.kind = k.kind AND t.cause_type = k.type AND t.cause_revision = k.revision
 """
-_ACCOUNTS: Final = """
-SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id FROM accounts WHERE id = ANY(%s)
+_FACTS: Final = """
+SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id
+FROM accounts WHERE id = ANY(%s) OR number = ANY(%s)
 """
 _LOCK: Final = """
 SELECT number, posted, held, next_expiry_at, is_frozen, last_sequence
@@ -60,9 +57,9 @@ WHERE b.number = n.number
 """
 
 
-def known(cursor: Cursor, ids: Iterable[str]) -> dict[str, Known]:
-    """The transfers with these ids that the ledger holds."""
-    return {row[0]: Known(*row[1:]) for row in cursor.execute(_KNOWN, (list(ids),))}
+def known(cursor: Cursor, ids: Iterable[str]) -> list[KnownRow]:
+    """The transfers with these ids that the ledger holds, with the numbers of their accounts."""
+    return cursor.execute(_KNOWN, (list(ids),)).fetchall()
 
 
 def closed_holds(cursor: Cursor, sequences: Collection[int]) -> frozenset[int]:
@@ -81,18 +78,14 @@ def causes(cursor: Cursor, keys: Iterable[tuple[str, str, str, int]]) -> frozens
     return frozenset(tuple(row) for row in cursor.execute(_CAUSES, columns)) if columns else frozenset()
 
 
-def standings(cursor: Cursor, ids: Collection[str]) -> dict[str, Standing]:
-    """The accounts with these ids, what never changes about them; `lock` brings the rest."""
-    return {row[1]: Standing(*row) for row in cursor.execute(_ACCOUNTS, (list(ids),))}
+def facts(cursor: Cursor, ids: Collection[str], numbers: Collection[int]) -> list[Facts]:
+    """The accounts with these ids, and those with these numbers."""
+    return [Facts(*row) for row in cursor.execute(_FACTS, (list(ids), list(numbers)))]
 
 
-def lock(cursor: Cursor, standing: Collection[Standing]) -> None:
-    """Lock the limited ones in the order of their numbers, and read how they stand."""
-    limited = {one.number: one for one in standing if one.is_limited}
-    for number, posted, held, next_expiry_ms, is_frozen, last in cursor.execute(_LOCK, (list(limited),)):
-        one = limited[number]
-        one.posted, one.held, one.next_expiry_ms, one.is_frozen = posted, held, next_expiry_ms, is_frozen
-        one.last_sequence = last
+def lock(cursor: Cursor, numbers: Collection[int]) -> list[BalanceRow]:
+    """Lock the balances of these accounts in the order of their numbers, and read them."""
+    return cursor.execute(_LOCK, (list(numbers),)).fetchall()
 
 
 def writer(cursor: Cursor, info: dict[Any, Any]) -> int:
@@ -132,5 +125,5 @@ def write(
 
 def write_balances(cursor: Cursor, changed: Collection[Standing]) -> None:
     """Bring the balances up."""
-    values = [(a.number, a.posted, a.held, a.next_expiry_ms, a.last_sequence) for a in changed]
+    values = [(a.facts.number, a.posted, a.held, a.next_expiry_ms, a.last_sequence) for a in changed]
     cursor.execute(_BALANCES, [list(column) for column in zip(*values, strict=True)])

@@ -10,26 +10,25 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from jishan_server.ledger.digest import FIRST, Head
-from jishan_server.ledger.model import Known, Row, Standing
+from jishan_server.ledger.model import BalanceRow, Facts, KnownRow, Row, Standing
 
 WRITER: Final = 1
 
 _KNOWN: Final = """
-SELECT t.id, t.sequence, t.kind, d.id, c.id, t.points, t.row_hash
-FROM transfers t JOIN accounts d ON d.number = t.debit JOIN accounts c ON c.number = t.credit
-WHERE t.id IN (SELECT value FROM json_each(?))
+SELECT id, sequence, kind, debit, credit, points, row_hash FROM transfers WHERE id IN (SELECT value FROM json_each(?))
 """
 _CLOSED: Final = "SELECT pending FROM transfers WHERE pending IN (SELECT value FROM json_each(?))"
 _REVERSED: Final = "SELECT reverses FROM transfers WHERE reverses IN (SELECT value FROM json_each(?))"
 _CAUSE: Final = """
 SELECT 1 FROM transfers WHERE kind = ? AND cause_type = ? AND cause_id = ? AND cause_revision = ?
 """
-_STANDINGS: Final = """
-SELECT a.number, a.id, a.may_not_go_negative, a.may_not_go_positive, a.owed_id, a.expired_id,
-       coalesce(b.posted, 0), coalesce(b.held, 0), b.next_expiry_at, coalesce(b.is_frozen, 0),
-       coalesce(b.last_sequence, 0)
-FROM accounts a LEFT JOIN balances b ON b.number = a.number
-WHERE a.id IN (SELECT value FROM json_each(?))
+_FACTS: Final = """
+SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id FROM accounts
+WHERE id IN (SELECT value FROM json_each(?)) OR number IN (SELECT value FROM json_each(?))
+"""
+_BALANCES: Final = """
+SELECT number, posted, held, next_expiry_at, is_frozen, last_sequence
+FROM balances WHERE number IN (SELECT value FROM json_each(?))
 """
 _HEAD: Final = """
 SELECT (SELECT coalesce(max(serial), 0) FROM batches), (SELECT coalesce(max(day), '') FROM days),
@@ -44,9 +43,9 @@ UPDATE balances SET posted = ?, held = ?, next_expiry_at = ?, last_sequence = ? 
 """
 
 
-def known(cursor: sqlite3.Cursor, ids: Iterable[str]) -> dict[str, Known]:
-    """The transfers with these ids that the ledger holds."""
-    return {row[0]: Known(*row[1:]) for row in cursor.execute(_KNOWN, (json.dumps(list(ids)),))}
+def known(cursor: sqlite3.Cursor, ids: Iterable[str]) -> list[KnownRow]:
+    """The transfers with these ids that the ledger holds, with the numbers of their accounts."""
+    return cursor.execute(_KNOWN, (json.dumps(list(ids)),)).fetchall()
 
 
 def closed_holds(cursor: sqlite3.Cursor, sequences: Collection[int]) -> frozenset[int]:
@@ -64,13 +63,14 @@ def causes(cursor: sqlite3.Cursor, keys: Iterable[tuple[str, str, str, int]]) ->
     return frozenset(key for key in keys if cursor.execute(_CAUSE, key).fetchone() is not None)
 
 
-def standings(cursor: sqlite3.Cursor, ids: Collection[str]) -> dict[str, Standing]:
-    """The accounts with these ids as they stand."""
-    return {row[1]: Standing(*row) for row in cursor.execute(_STANDINGS, (json.dumps(list(ids)),))}
+def facts(cursor: sqlite3.Cursor, ids: Collection[str], numbers: Collection[int]) -> list[Facts]:
+    """The accounts with these ids, and those with these numbers."""
+    return [Facts(*row) for row in cursor.execute(_FACTS, (json.dumps(list(ids)), json.dumps(list(numbers))))]
 
 
-def lock(cursor: sqlite3.Cursor, standing: Collection[Standing]) -> None:
-    """Nothing: the transaction holds SQLite's write lock."""
+def lock(cursor: sqlite3.Cursor, numbers: Collection[int]) -> list[BalanceRow]:
+    """The cached balances of these accounts; the transaction holds SQLite's write lock already."""
+    return cursor.execute(_BALANCES, (json.dumps(list(numbers)),)).fetchall()
 
 
 def writer(cursor: sqlite3.Cursor, info: dict[Any, Any]) -> int:
@@ -98,4 +98,6 @@ def write(
 
 def write_balances(cursor: sqlite3.Cursor, changed: Collection[Standing]) -> None:
     """Bring the balances up."""
-    cursor.executemany(_BALANCE, [(a.posted, a.held, a.next_expiry_ms, a.last_sequence, a.number) for a in changed])
+    cursor.executemany(
+        _BALANCE, [(a.posted, a.held, a.next_expiry_ms, a.last_sequence, a.facts.number) for a in changed]
+    )

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, case, func, insert, literal, or_,
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
-from jishan_server.db import from_ms, to_ms
+from jishan_server.db import from_ms, remembered, to_ms
 from jishan_server.ledger import digest, lots, postgresql, sqlite, tables
 from jishan_server.ledger.model import (
     BATCH_STEP,
@@ -25,7 +25,9 @@ from jishan_server.ledger.model import (
     Applied,
     Booked,
     Due,
+    Facts,
     Kind,
+    Known,
     Past,
     Refused,
     Standing,
@@ -51,6 +53,8 @@ __all__ = [
     "statement",
 ]
 
+# Accounts that a connection remembers: those of a district, some tens of megabytes.
+REMEMBERED: Final = 200_000
 # In a batch up to this size every unique key is looked up, so that its refusal has a name. A larger one leaves the rare
 # ones (a second end of one hold, a second reversal, a second transfer for one cause) to the database, and is run again
 # one by one.
@@ -169,13 +173,10 @@ def book(
     raw = connection.connection
     cursor = raw.cursor()
     try:
-        past, standings = _read(cursor, statements, transfers)
-        statements.lock(cursor, standings.values())
+        past, standings = _read(cursor, statements, remembered(connection), transfers)
         now_ms = to_ms(now)
         late = [a for a in standings.values() if a.next_expiry_ms is not None and a.next_expiry_ms <= now_ms]
         if late:
-            ends = {a.expired_id for a in late if a.expired_id is not None} - standings.keys()
-            standings |= statements.standings(cursor, ends)
             past = _with_due(connection, past, late, now_ms)
         writer = statements.writer(cursor, raw.info)
         serial, head = statements.head(cursor, writer)
@@ -186,30 +187,42 @@ def book(
     return applied.answers
 
 
-def _read(cursor: Any, statements: ModuleType, transfers: Sequence[Transfer]) -> tuple[Past, dict[str, Standing]]:
-    """What the ledger knows of the transfers' ids and targets, and the accounts that they touch."""
-    ids = {transfer.id for transfer in transfers}
+def _read(
+    cursor: Any, statements: ModuleType, remembered: dict[Any, Any], transfers: Sequence[Transfer]
+) -> tuple[Past, dict[str, Standing]]:
+    """What the ledger knows of the transfers' ids and targets, and the accounts that they touch, locked."""
+    ids: set[str] = set()
     account_ids: set[str] = set()
-    credited = False
+    is_credited = False
     for transfer in transfers:
+        ids.add(transfer.id)
         account_ids.add(transfer.debit)
         account_ids.add(transfer.credit)
         if transfer.pending_id is not None:
             ids.add(transfer.pending_id)
         elif transfer.reverses_id is not None:
             ids.add(transfer.reverses_id)
-            credited = True
+            is_credited = True
         elif transfer.kind is Kind.POST:
-            credited = True
-    known = statements.known(cursor, ids)
-    for found in known.values():
-        account_ids.add(found.debit)
-        account_ids.add(found.credit)
+            is_credited = True
     account_ids.discard("")
-    standings: dict[str, Standing] = statements.standings(cursor, account_ids)
-    if credited:
-        owed = {a.owed_id for a in standings.values() if a.owed_id is not None} - standings.keys()
-        standings |= statements.standings(cursor, owed)
+    rows = statements.known(cursor, ids)
+    facts = _Accounts(cursor, statements, remembered)
+    touched = facts.find(account_ids, {number for row in rows for number in row[3:5]})
+    further = {one.expired_id for one in touched.values()}
+    if is_credited:
+        further |= {one.owed_id for one in touched.values()}
+    touched |= facts.find({id for id in further if id is not None and id not in touched}, set())
+    names = facts.by_number
+    known = {
+        id: Known(sequence, kind, names[debit].id, names[credit].id, points, row_hash)
+        for id, sequence, kind, debit, credit, points, row_hash in rows
+    }
+    limited = [one.number for one in touched.values() if one.is_limited]
+    standings = {id: Standing(one, False) for id, one in touched.items() if not one.is_limited}
+    for number, posted, held, next_expiry_ms, is_frozen, last_sequence in statements.lock(cursor, limited):
+        one = names[number]
+        standings[one.id] = Standing(one, True, posted, held, next_expiry_ms, bool(is_frozen), last_sequence)
     if len(transfers) > LOOKED_UP:
         return Past(known), standings
     ends = {known[t.pending_id].sequence for t in transfers if t.pending_id in known}
@@ -226,13 +239,40 @@ def _read(cursor: Any, statements: ModuleType, transfers: Sequence[Transfer]) ->
     )
 
 
+class _Accounts:
+    """What never changes about accounts, remembered by the connection until one of its transactions is undone."""
+
+    def __init__(self, cursor: Any, statements: ModuleType, remembered: dict[Any, Any]) -> None:
+        self._cursor = cursor
+        self._statements = statements
+        self.by_id: dict[str, Facts] = remembered.setdefault("accounts by id", {})
+        self.by_number: dict[int, Facts] = remembered.setdefault("accounts by number", {})
+
+    def find(self, ids: set[str], numbers: set[int]) -> dict[str, Facts]:
+        """The accounts with these ids or numbers; those that do not exist are left out."""
+        by_id, by_number = self.by_id, self.by_number
+        new_ids, new_numbers = ids - by_id.keys(), numbers - by_number.keys()
+        if new_ids or new_numbers:
+            if len(by_id) > REMEMBERED:
+                by_id.clear()
+                by_number.clear()
+                new_ids, new_numbers = ids, numbers
+            for one in self._statements.facts(self._cursor, new_ids, new_numbers):
+                by_id[one.id] = by_number[one.number] = one
+        found = {id: by_id[id] for id in ids if id in by_id}
+        for number in numbers:
+            one = by_number[number]
+            found[one.id] = one
+        return found
+
+
 def _with_due(connection: Connection, past: Past, late: Sequence[Standing], now_ms: int) -> Past:
     """The past with what of these accounts has ended, by the fold of their entries."""
     due: dict[str, Due] = {}
     for account in late:
-        folded = lots.lots(history(connection, account.number, account.last_sequence))
-        points = folded.ended_points(now_ms) if account.expired_id is not None else 0
-        due[account.id] = Due(points, folded.next_expiry_ms(now_ms))
+        folded = lots.lots(history(connection, account.facts.number, account.last_sequence))
+        points = folded.ended_points(now_ms) if account.facts.expired_id is not None else 0
+        due[account.facts.id] = Due(points, folded.next_expiry_ms(now_ms))
     return replace(past, due=due)
 
 

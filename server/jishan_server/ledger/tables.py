@@ -17,6 +17,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Index,
     Integer,
     LargeBinary,
     Sequence,
@@ -94,11 +95,20 @@ transfers: Final = Table(
     Column("row_hash", LargeBinary(32), nullable=False),
     UniqueConstraint("id"),
     UniqueConstraint("cause_id", "kind", "cause_type", "cause_revision", name="uq_transfers_cause"),
-    UniqueConstraint("pending"),
-    UniqueConstraint("reverses"),
     CheckConstraint("points > 0", name="points_positive"),
     CheckConstraint("debit <> credit", name="two_accounts"),
 )
+
+# Only over the rows that have one: most rows would be an entry for nothing.
+for _name in ("pending", "reverses"):
+    _is_there = transfers.c[_name].is_not(None)
+    Index(
+        f"uq_transfers_{_name}",
+        transfers.c[_name],
+        unique=True,
+        sqlite_where=_is_there,
+        postgresql_where=_is_there,
+    )
 
 # Numbers a PostgreSQL batch; taken while the accounts are locked, so an account's rows are in the order of its changes.
 batch_serial: Final = Sequence("batch_serial", metadata=metadata)

@@ -22,8 +22,26 @@ from ledger_world import (
 from sqlalchemy import Engine
 
 from jishan_server import db
-from jishan_server.ledger.model import MAX_BATCH, MAX_POINTS, Booked, Cause, Kind, estate_accounts
-from jishan_server.ledger.store import Mark, available_points, balances, close_day, freeze, open_accounts, statement
+from jishan_server.ledger.model import (
+    MAX_BATCH,
+    MAX_POINTS,
+    Booked,
+    Cause,
+    Kind,
+    Refused,
+    estate_accounts,
+    resident_accounts,
+)
+from jishan_server.ledger.store import (
+    Mark,
+    available_points,
+    balances,
+    book,
+    close_day,
+    freeze,
+    open_accounts,
+    statement,
+)
 
 
 def test_a_credit_a_hold_and_its_capture_move_points(scheme: Scheme) -> None:
@@ -307,3 +325,24 @@ def test_the_check_is_the_last_line_behind_the_judgement(engine: Engine) -> None
         with pytest.raises(Exception, match="ck_balances_available_not_negative"):
             connection.exec_driver_sql("UPDATE balances SET held = 2 WHERE posted = 1")
         connection.rollback()
+
+
+def test_an_account_whose_opening_was_undone_is_not_remembered(engine: Engine) -> None:
+    scheme = open_scheme(engine)
+    chen, sun = resident_accounts("chen", "garden"), resident_accounts("sun", "garden")
+    with db.connect_for_writing(engine) as connection:
+        open_accounts(connection, chen, START)
+        assert isinstance(book(connection, [credit("c1", "chen", 5)], START)[0], Booked)
+        connection.rollback()
+        savepoint = connection.begin_nested()
+        open_accounts(connection, chen, START)
+        assert isinstance(book(connection, [credit("c2", "chen", 5)], START)[0], Booked)
+        savepoint.rollback()
+        open_accounts(connection, sun, START)
+        assert book(connection, [credit("c3", "chen", 5)], START) == [
+            Refused("c3", "account_unknown", {"id": "res:chen"})
+        ]
+        assert isinstance(book(connection, [credit("c4", "sun", 5)], START)[0], Booked)
+        connection.commit()
+    assert scheme.balance("sun").posted == 5
+    assert scheme.verify().ok

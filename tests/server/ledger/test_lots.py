@@ -18,6 +18,7 @@ from jishan_server.ledger.model import (
     RETURNED_LOT_LIFE,
     Booked,
     Due,
+    Facts,
     Kind,
     Known,
     Past,
@@ -44,13 +45,13 @@ class Memory:
         opened = estate_accounts("garden") + resident_accounts("li", "garden") + resident_accounts("wang", "garden")
         for number, one in enumerate(opened, 1):
             limits = (one.may_not_go_negative, one.may_not_go_positive)
-            self.accounts[one.id] = Standing(number, one.id, *limits, one.owed_id, one.expired_id)
+            self.accounts[one.id] = Standing(Facts(number, one.id, *limits, one.owed_id, one.expired_id), any(limits))
 
     def book(self, *batch: Transfer) -> list[Any]:
         self.serial += 1
         now_ms = to_ms(self.now)
         late = [a for a in self.accounts.values() if a.next_expiry_ms is not None and a.next_expiry_ms <= now_ms]
-        folded = {one.id: self.lots(one.id) for one in late}
+        folded = {one.facts.id: self.lots(one.facts.id) for one in late}
         due = {id: Due(one.ended_points(now_ms), one.next_expiry_ms(now_ms)) for id, one in folded.items()}
         ends = {row[12] for row in self.rows if row[12] is not None}
         taken_back = {row[13] for row in self.rows if row[13] is not None}
@@ -58,13 +59,13 @@ class Memory:
         applied = apply(batch, self.accounts, past, self.serial, self.now)
         self.accounts |= applied.accounts
         self.rows += applied.rows
-        names = {one.number: id for id, one in self.accounts.items()}
+        names = {one.facts.number: id for id, one in self.accounts.items()}
         for row in applied.rows:
             self.transfers[row[1]] = Known(row[0], row[2], names[row[3]], names[row[4]], row[5], row[-1])
         return applied.answers
 
     def entries(self, account: str) -> list[Entry]:
-        number = self.accounts[account].number
+        number = self.accounts[account].facts.number
         return [
             Entry(row[0], Kind(row[2]), row[4] == number, row[5], row[16], row[14], row[12], row[13])
             for row in self.rows
@@ -184,7 +185,7 @@ def test_nothing_ends_while_it_is_held(history: list[Any]) -> None:
     def check(_: Transfer | None, __: Any) -> None:
         for account in ("res:li", "res:wang"):
             folded = memory.lots(account)
-            number = memory.accounts[account].number
+            number = memory.accounts[account].facts.number
             open_points = {row[0]: row[5] for row in memory.rows if row[2] == "hold" and row[3] == number}
             for row in memory.rows:
                 open_points.pop(row[12], None)

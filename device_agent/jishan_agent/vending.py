@@ -191,7 +191,8 @@ class Vending:
     """One session (a credential, a selection, or both) and at most one attempt."""
 
     credential: Credential | None = None
-    selection: int | None = None
+    choice: Slot | None = None
+    """As the resident was shown it: whatever differs by the time the card is tapped is not what was chosen."""
     choice_ends_ms: int | None = None
     attempt: Attempt | None = None
 
@@ -283,9 +284,9 @@ def _identified(state: Vending, credential: Credential, now_ms: int, around: Sur
         return Step(Vending(), actions=(say(around.why_not_selling),))
     if credential.card is not None and around.is_blocked(credential.card):
         return Step(Vending(), actions=(say("card_blocked"),))
-    if state.selection is None:
+    if state.choice is None:
         return Step(Vending(credential=credential, choice_ends_ms=now_ms + CHOICE_MS), actions=(say("choose"),))
-    return _begin(credential, state.selection, now_ms, around)
+    return _begin(credential, state.choice, now_ms, around)
 
 
 def _pressed(state: Vending, selection: int, now_ms: int, around: Surroundings) -> Step:
@@ -300,23 +301,26 @@ def _pressed(state: Vending, selection: int, now_ms: int, around: Surroundings) 
         return Step(state, actions=(say("selection_disabled"),))
     if state.credential is None:
         words = say("identify", name_zh=slot.name_zh, name_en=slot.name_en, points=slot.points)
-        return Step(Vending(selection=selection, choice_ends_ms=now_ms + CHOICE_MS), actions=(words,))
-    return _begin(state.credential, selection, now_ms, around)
+        return Step(Vending(choice=slot, choice_ends_ms=now_ms + CHOICE_MS), actions=(words,))
+    return _begin(state.credential, slot, now_ms, around)
 
 
 def _why_busy(attempt: Attempt) -> str:
     return "recovering" if attempt.redemption.is_recovering else "busy"
 
 
-def _begin(credential: Credential, selection: int, now_ms: int, around: Surroundings) -> Step:
-    slot = around.slots.get(selection)
-    if slot is None or not slot.is_enabled or selection in around.closed:
+def _begin(credential: Credential, shown: Slot, now_ms: int, around: Surroundings) -> Step:
+    slot = around.slots.get(shown.selection)
+    if slot is None or not slot.is_enabled or shown.selection in around.closed:
         # It was closed while the resident looked for the card.
         return Step(Vending(), actions=(say("selection_disabled"),))
+    if slot != shown:
+        # A new planogram came meanwhile: nobody pays a price that was not shown.
+        return Step(Vending(), actions=(say("changed"),))
     redemption = Redemption(
         id=around.fresh_id,
         state=State.REQUESTED,
-        selection=selection,
+        selection=slot.selection,
         product_id=slot.product_id,
         points=slot.points,
         planogram_version=around.planogram_version,
@@ -324,7 +328,7 @@ def _begin(credential: Credential, selection: int, now_ms: int, around: Surround
         name_en=slot.name_en,
     )
     # The sealed credential is filled in where the message is made; here it stays apart from what may be printed.
-    request = Authorize(redemption.id, "", selection, around.planogram_version, slot.product_id, slot.points)
+    request = Authorize(redemption.id, "", slot.selection, around.planogram_version, slot.product_id, slot.points)
     attempt = Attempt(
         redemption,
         deadline_ms=now_ms + ANSWER_MS,

@@ -31,6 +31,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     # Why not.
     "no_such_selection": ("没有这个货道,请重新选择。", "There is no such selection. Please choose another."),
     "selection_disabled": ("这个商品暂停兑换,请选别的。", "This item is not available. Please choose another."),
+    "changed": (
+        "商品或积分刚刚更新,没有扣分。请重新选择。",
+        "The item or its price has just changed. No points were used; please choose again.",
+    ),
     "card_blocked": ("这张卡已挂失,请联系服务台。", "This card is blocked. Please ask at the desk."),
     "bad_card": ("读卡失败,请再刷一次。", "The card could not be read. Please tap again."),
     # Why the machine does not sell.

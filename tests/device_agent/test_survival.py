@@ -326,6 +326,25 @@ def test_a_choice_is_forgotten_after_a_while(bench: Any) -> None:
     assert bench.said == "identify"
 
 
+def test_a_price_that_changes_between_choosing_and_the_card_is_not_charged(bench: Any) -> None:
+    bench.press()
+    assert "2分" in bench.agent.status.said.zh
+    first, *others = bench.server.desired.slots
+    slots = (dataclasses.replace(first, points=3), *others)
+    bench.server.desired = dataclasses.replace(bench.server.desired, version=2, planogram_version=4, slots=slots)
+    bench.run(20_000)
+    bench.tap()
+    assert bench.said == "changed"
+    bench.run(10_000)
+    assert bench.server.asks == []
+    assert bench.vmc.driven == []
+    bench.press()
+    assert "3分" in bench.agent.status.said.zh
+    bench.tap()
+    bench.until("Dispensed")
+    assert [ask.points for ask in bench.server.asks] == [3]
+
+
 def test_cancelling_forgets_the_choice(bench: Any) -> None:
     bench.tap()
     bench.vmc.say(xy.Selected(0))

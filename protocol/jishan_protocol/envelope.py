@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,7 +83,7 @@ def seal(envelope: Envelope, topic: str, key: bytes) -> bytes:
     Raises ProtocolError("oversized") if it would be larger than MAX_PAYLOAD_BYTES.
     """
     session = envelope.session
-    content = json.dumps(
+    content = _ENCODER.encode(
         {
             "v": VERSION,
             "id": envelope.id,
@@ -95,10 +95,7 @@ def seal(envelope: Envelope, topic: str, key: bytes) -> bytes:
             "kid": envelope.key_id,
             "issued": envelope.issued_at_ms,
             "expires": envelope.expires_at_ms,
-        },
-        ensure_ascii=False,
-        separators=(",", ":"),
-        allow_nan=False,
+        }
     ).encode()
     payload = mac(key, topic, content).encode() + b"." + content
     if len(payload) > MAX_PAYLOAD_BYTES:
@@ -131,17 +128,25 @@ def _no_float(text: str) -> Any:
     raise ProtocolError("malformed", f"{text[:20]} is not an integer")
 
 
-def _integer(text: str) -> int:
-    if len(text) > len(str(MAX_INTEGER)) + 1 or abs(int(text)) > MAX_INTEGER:
-        raise ProtocolError("malformed", f"an integer of {len(text)} digits")
-    return int(text)
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ProtocolError("malformed", "a member stands twice in one object")
+    _check_integers(members.values())
     return members
+
+
+def _check_integers(values: Iterable[Any]) -> None:
+    """Refuse integers that not every parser keeps exact, in lists too; objects have checked their own members."""
+    for value in values:
+        if type(value) is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise ProtocolError("malformed", "an integer is not below 2^53")
+        if type(value) is list:
+            _check_integers(value)
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_DECODER: Final = json.JSONDecoder(parse_float=_no_float, parse_constant=_no_float, object_pairs_hook=_object)
 
 
 def _check_nesting(content: bytes) -> None:
@@ -170,9 +175,7 @@ def _read(content: bytes) -> Envelope:
     if content.count(b"[") + content.count(b"{") > MAX_NESTING:
         _check_nesting(content)
     try:
-        members = json.loads(
-            content, parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_object
-        )
+        members = _DECODER.decode(content.decode())
     except (ValueError, RecursionError) as error:
         raise ProtocolError("malformed", "not JSON") from error
     if not isinstance(members, dict) or members.keys() != _MEMBERS:

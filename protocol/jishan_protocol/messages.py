@@ -281,6 +281,8 @@ def decode(kind: str, type_name: str, body: Mapping[str, Any]) -> Message:
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
     if dataclasses.is_dataclass(value):
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, tuple):

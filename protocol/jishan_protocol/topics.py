@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from jishan_protocol.errors import ProtocolError
@@ -18,6 +19,8 @@ SHARDS: Final = 100
 """Two decimal digits in the topic."""
 
 MAX_TOPIC_BYTES: Final = 64
+MAX_REMEMBERED: Final = 65_536
+"""Topics whose parts are remembered: those of some ten thousand machines, in a few megabytes."""
 MAX_MACHINE_ID: Final = 32
 
 UP_KINDS: Final = ("outbox", "ask", "beat")
@@ -60,6 +63,7 @@ def machine_filter(shard: int, machine_id: str) -> str:
     return f"jishan/v1/s{shard:02d}/{machine_id}/d/+"
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def parse(topic: str) -> Address:
     """Take a topic apart; raises ProtocolError("foreign_topic") for one that is not ours."""
     match = _TOPIC.fullmatch(topic) if len(topic) <= MAX_TOPIC_BYTES else None

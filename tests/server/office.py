@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from jishan_server import demo_data
@@ -19,8 +20,10 @@ from jishan_server.assembly import assembled
 from jishan_server.config import Config
 from jishan_server.db import writing
 from jishan_server.ledger import store
+from jishan_server.ledger import tables as ledger
 from jishan_server.parts import Parts
 from jishan_server.people.credentials import account_of
+from jishan_server.vending import tables as vending
 from jishan_server.vending.machines import ensure_identity
 
 SECRET = bytes(range(32))
@@ -105,12 +108,20 @@ class Office:
         with self.parts.engine.connect() as connection:
             return {id: (one.posted, one.held) for id, one in store.balances(connection, ids).items()}
 
+    def standing(self) -> dict[str, object]:
+        """What a refusal leaves as it is: balances, every movement of points, every slot's stock."""
+        found: dict[str, object] = {"balances": self.balances()}
+        with self.parts.engine.connect() as connection:
+            for table in (ledger.transfers, vending.slots):
+                found[table.name] = connection.execute(select(table).order_by(*table.primary_key)).all()
+        return found
+
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
-        """What happens inside must not change anybody's balance."""
-        before = self.balances()
+        """What happens inside must move no points and no stock."""
+        before = self.standing()
         yield
-        assert self.balances() == before
+        assert self.standing() == before
 
 
 @contextlib.contextmanager

@@ -328,6 +328,8 @@ class Link:
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         if self._queue.qsize() < MAX_WAITING:
             self._queue.put(_Received(message.topic, bytes(message.payload)))
+        else:
+            self._gateway.refused["queue_full"] += 1
 
     def _on_disconnect(
         self, client: mqtt.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Properties | None

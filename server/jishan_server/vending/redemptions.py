@@ -147,6 +147,12 @@ def _decide_fresh(
         changes.add(redemption)
         if isinstance(verdict, DomainError):
             step(changes, redemption, Event.DENIED, _SERVER)
+            if "hint" in verdict.fields:
+                # The card would be known if its reader were set rightly: a person must put that right.
+                about = {"hint": verdict.fields["hint"]}
+                changes.alert(
+                    "warning", "reader_profile", ask.machine_id, redemption.estate_id, about, machine_id=ask.machine_id
+                )
             answers.append(denied(redemption.id, verdict))
         else:
             assert isinstance(ask.who, Identified)
@@ -474,6 +480,12 @@ def _take_up(
         return Rejection(error.reason, error.detail)
     if (approval.redemption_id, approval.machine_id) != (message.redemption_id, machine.id):
         return Rejection("bad_approval", "it was given for another redemption")
+    if (message.selection, message.product_id, message.points) != (
+        approval.selection,
+        approval.product_id,
+        approval.points,
+    ):
+        return Rejection("vend_differs", f"{message.redemption_id} was approved for something else")
     return _rebook(connection, changes, approval, machine, said)
 
 

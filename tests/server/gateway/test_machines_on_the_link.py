@@ -302,6 +302,14 @@ def test_an_approval_given_to_another_machine_books_nothing(world: World, box: B
     assert world.balance(0) == (10, 0)
 
 
+def test_a_forgotten_vend_of_something_else_than_was_approved_books_nothing(world: World, box: Box) -> None:
+    approved = approval_of_another_life(world, box)
+    box.say(VendStarted(approved.redemption_id, approved.approval, 14, PRODUCT, PRICE, None))
+    assert world.state(approved.redemption_id) is None
+    assert world.balance(0) == (10, 0)
+    assert world.slot() == (STOCK, 0, None)
+
+
 def test_an_approval_used_for_another_redemption_books_nothing(world: World, box: Box) -> None:
     approved = approval_of_another_life(world, box)
     box.say(VendStarted("9" * 32, approved.approval, SELECTION, PRODUCT, PRICE, None))

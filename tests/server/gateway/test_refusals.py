@@ -7,11 +7,19 @@ from dataclasses import replace
 
 import pytest
 from link_world import MACHINE, PRICE, PRODUCT, SELECTION, Box, World
+from sqlalchemy import Engine
 
 from jishan_protocol import topics
 from jishan_protocol.envelope import MAX_PAYLOAD_BYTES, Session, mac
 from jishan_protocol.messages import Approved, Dispensed, NotStarted, VendStarted
 from jishan_server.db import to_ms
+
+
+@pytest.fixture
+def database(sqlite_memory: Engine) -> Engine:
+    """What is refused here is refused before a database could make a difference."""
+    return sqlite_memory
+
 
 Message = tuple[str, bytes]
 Spoil = Callable[[Box, Message], Message]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from link_world import STOCK, Box, World
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from jishan_protocol.messages import Approved, Denied, NotStarted
 from jishan_protocol.sealing import Credential
@@ -11,6 +12,12 @@ from jishan_server.organizations.roles import SYSTEM
 from jishan_server.organizations.tree import CreateOrganization
 from jishan_server.people import residents
 from jishan_server.people.tables import cards
+
+
+@pytest.fixture
+def database(sqlite_memory: Engine) -> Engine:
+    """Who somebody is does not depend on the kind of database; `tests/server/people` looks at both."""
+    return sqlite_memory
 
 
 def refused(world: World, box: Box, credential: Credential, **wish: object) -> str:
@@ -32,6 +39,14 @@ def test_a_machine_that_shows_many_unknown_cards_is_slowed_down(world: World, bo
     assert refused(world, box, Credential(card="DEADBEEF")) == "too_many_unknown_cards"
     world.tick(minutes=11)
     assert refused(world, box, Credential(card="DEADBEEF")) == "card_unknown"
+
+
+def test_a_card_that_a_wrongly_set_reader_turned_around_is_told_to_staff_and_not_accepted(
+    world: World, box: Box
+) -> None:
+    assert world.people.residents[1].card == "1EA68671"
+    assert refused(world, box, Credential(card="7186A61E")) == "card_unknown"
+    assert world.alerts() == [("reader_profile", box.id, "warning")]
 
 
 def test_a_blocked_card_is_refused_and_sent_to_the_machine(world: World, box: Box) -> None:

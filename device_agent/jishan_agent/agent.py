@@ -67,6 +67,9 @@ DEFAULT_HEARTBEAT_S: Final = 15
 FIRST_BEAT_AGAIN_MS: Final = 3_000
 """The heartbeat that opens a session is repeated until it is answered: without it nothing can be sold."""
 
+MAX_UNANSWERED_BEATS: Final = 3
+"""So many heartbeats without an answer, and the server's time is asked for anew: the estimate may be what is wrong."""
+
 RESERVE_AGAIN_MS: Final = 60_000
 """How often a full disk is tried again."""
 
@@ -187,6 +190,7 @@ class Agent:
         self._beat_number = 0
         self._beat_due_ms = 0
         self._server_clock: tuple[int, int] | None = None
+        self._unanswered_beats = 0
         self._sent_upto = 0
         self._resend_at_ms = 0
         self._reserve_due_ms = 0
@@ -471,6 +475,7 @@ class Agent:
 
     def _link_down(self, now_ms: int) -> None:
         self._session = self._server_clock = None
+        self._unanswered_beats = 0
         self._log.info("link_down")
 
     def _seal(
@@ -526,6 +531,11 @@ class Agent:
             self._stop_at("asked")
 
     def _beat(self, now_ms: int) -> None:
+        if self._unanswered_beats >= MAX_UNANSWERED_BEATS:
+            # A message that was long under way makes the server's time look earlier than it is, and everything that
+            # is stamped by it expired. A beat without a stamp is always taken.
+            self._server_clock = None
+        self._unanswered_beats += 1
         self._beat_number += 1
         status = self.status
         heartbeat_s = self._desired.heartbeat_s if self._desired else DEFAULT_HEARTBEAT_S
@@ -612,7 +622,10 @@ class Agent:
 
     def _take_server_time(self, server_at_ms: int, now_ms: int) -> None:
         is_first = self._server_clock is None
-        if self._server_clock is None or server_at_ms > self._server_clock[0]:
+        self._unanswered_beats = 0
+        # The later of two estimates is the better one: the way down can only make the server's time look earlier.
+        known_ms = self._server_ms(now_ms)
+        if known_ms is None or server_at_ms > known_ms:
             self._server_clock = (server_at_ms, now_ms)
         if is_first:
             self._beat_due_ms = now_ms

@@ -10,6 +10,7 @@ import pytest
 
 from jishan_agent.agent import WINDOW
 from jishan_protocol.dispensers import xy
+from jishan_protocol.envelope import unseal
 from jishan_protocol.messages import Found, OutcomeUnknown
 from jishan_protocol.sealing import card_hash
 
@@ -403,3 +404,19 @@ def test_heartbeats_count_up_and_say_why_nothing_is_sold(bench: Any) -> None:
     bench.vmc.is_on = False
     bench.run(30_000)
     assert (bench.server.beats[-1].selling, bench.server.beats[-1].reason) == (False, "dispenser_offline")
+
+
+def test_an_estimate_of_the_servers_time_that_gets_no_answer_is_given_up(bench: Any) -> None:
+    """A first answer that was long under way would otherwise make every later heartbeat look expired, for ever."""
+    stamps: list[int | None] = []
+
+    def hear(topic: str, payload: bytes) -> None:
+        envelope = unseal(payload, topic, {1: bytes(range(32))}).envelope
+        if envelope.type == "heartbeat":
+            stamps.append(envelope.issued_at_ms)
+
+    bench.server.receive = hear
+    bench.run(5 * 15_000)
+    assert stamps[0] is not None
+    assert stamps[-1] is None
+    assert bench.agent.status.why_not_selling == "offline"

@@ -34,8 +34,8 @@ from jishan_protocol.sealing import open_credential
 from jishan_server.db import is_the_worlds, to_ms
 from jishan_server.people.credentials import Prepared, unverified
 from jishan_server.vending import tables
-from jishan_server.vending.changes import Changes, settle_alerts, write
-from jishan_server.vending.machines import desired_documents, fork
+from jishan_server.vending.changes import Changes, bump_desired, settle_alerts, write
+from jishan_server.vending.machines import RESTORE_STEP, desired_documents, fork
 from jishan_server.vending.model import Machine, ledger_id, lock_machines
 from jishan_server.vending.redemptions import Question, Rejection, Report, Vending, apply_reports, authorize
 from jishan_server.writer import Kind, Kinds, Operation, Outcome, drain
@@ -442,8 +442,8 @@ class _Batch:
         if not newest:
             return
         ledger_now = ledger_id(self.connection)
-        for id in newest:
-            _judge_catching_up(self.lanes[id], ledger_now)
+        forgetful = {id for id in newest if _judge_catching_up(self.lanes[id], ledger_now)}
+        bump_desired(self.connection, forgetful, RESTORE_STEP)
         back = [id for id in newest if self.machines[id].is_offline]
         settle_alerts(self.connection, "offline", back, "system", self.now)
         current = lock_machines(self.connection, newest)
@@ -590,14 +590,15 @@ def _untimely(one: Incoming, lane: _Lane, longest: timedelta, now: datetime) -> 
     return None
 
 
-def _judge_catching_up(lane: _Lane, ledger_now: str) -> None:
+def _judge_catching_up(lane: _Lane, ledger_now: str) -> bool:
     """Note whether this database knows all that the machine has ever had acknowledged.
 
     After a restore the ledger's name has changed, or the machine's acknowledged messages are missing here; it has
-    caught up when its newest message is ours too.
+    caught up when its newest message is ours too. Gives whether it has just shown that this database has forgotten.
     """
     beat = lane.beat
     assert beat is not None
     has_forgotten = beat.last_seq - beat.outbox_length > lane.last_seq
     if has_forgotten or lane.caught_up_with != ledger_now:
         lane.caught_up_with = ledger_now if beat.last_seq <= lane.last_seq else None
+    return has_forgotten and lane.machine.caught_up_with is not None

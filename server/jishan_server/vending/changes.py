@@ -349,13 +349,13 @@ def _write_machines(connection: Connection, changes: Changes) -> None:
         )
 
 
-def bump_desired(connection: Connection, machine_ids: Collection[str]) -> None:
+def bump_desired(connection: Connection, machine_ids: Collection[str], by: int = 1) -> None:
     """Let machines fetch their desired document anew: something that it says has changed."""
     if machine_ids:
         connection.execute(
             update(tables.machines)
             .where(tables.machines.c.id.in_(sorted(machine_ids)))
-            .values(desired_version=tables.machines.c.desired_version + 1)
+            .values(desired_version=tables.machines.c.desired_version + by)
         )
 
 

@@ -241,6 +241,10 @@ def test_a_restored_server_gives_no_approval_before_the_machine_has_caught_up(wo
     restore(world, is_named=is_named)
     ack = next(one for one in box.beat(acked=2) if isinstance(one, Ack))
     assert (ack.upto, ack.catch_up_from) == (0, 1)
+    # Newer than any document that the machine may have had from the server before the restore.
+    desired = box.desired(box.beat(acked=2))
+    assert desired is not None
+    assert desired.version > machines.RESTORE_STEP
     refused = box.ask(0)
     assert isinstance(refused, Denied)
     assert refused.code == "machine_catching_up"

@@ -1,6 +1,6 @@
 """`make bench`: measures the rows of docs/benchmarks.md, prints them, and writes build/bench.json.
 
-    python -m benchmarks [--only P1,P4] [--quick] [--write-docs]
+    python -m benchmarks [--only P1,P4] [--quick] [--write-docs] [--result FILE]
 
 R, pgbench's TPC-B on this machine, is measured first and last, so that one sees whether the machine kept its pace.
 Rows whose program is missing say so. `--quick` measures next to nothing and only shows that everything runs. The exit
@@ -16,17 +16,24 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import link
+from benchmarks import link, reference
 from benchmarks.programs import ProgramMissing
 
 RESULT: Final = Path("build/bench.json")
 PAGE: Final = Path("docs/benchmarks.md")
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
+
+REFERENCE_S: Final = 10
+"""Long enough for pgbench's figure to settle within some percent."""
+
+PARTS: Final = (link,)
+"""Modules with `ROWS`, the names of the rows, and `measure(name, is_quick=...)`, which gives one."""
 
 Row = dict[str, Any]
 
@@ -38,6 +45,7 @@ WHAT: Final = {
     "P6": "one machine taking all the load, against the load spread",
     "P7": "`ledger verify`",
     "P9": "from key press to motor start, without the controller's poll wait",
+    "R": "pgbench TPC-B, scale 10, 8 clients: the measure of this machine",
 }
 
 
@@ -47,31 +55,58 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(WHAT), help="rows, as P1,P4")
     parser.add_argument("--quick", action="store_true", help="only show that everything runs")
     parser.add_argument("--write-docs", action="store_true", help=f"put the table into {PAGE}")
+    parser.add_argument("--result", type=Path, default=RESULT, help="where the figures go, as JSON")
     options = parser.parse_args()
     names = set(options.only.split(","))
     if unknown := names - WHAT.keys():
         parser.error(f"there is no row {min(unknown)}; there are {', '.join(WHAT)}")
     rows: dict[str, Row] = {}
-    for name, row in measure(names, is_quick=options.quick):
+    for name, row in measured(names, is_quick=options.quick):
         rows[name] = row
         sys.stdout.write(_line(name, row) + "\n")
         sys.stdout.flush()
-    rows = {name: rows[name] for name in sorted(rows)}
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(rows, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    rows = dict(sorted(rows.items()))
+    options.result.parent.mkdir(exist_ok=True)
+    options.result.write_text(json.dumps(rows, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     if options.write_docs:
         write_page(PAGE, rows)
 
 
-def measure(names: set[str], *, is_quick: bool) -> Iterator[tuple[str, Row]]:
-    """Every row among `names`, measured, or said to be missing its program."""
-    for part in (link,):
-        mine = names & part.ROWS
+def measured(names: set[str], *, is_quick: bool) -> Iterator[tuple[str, Row]]:
+    """Every row among `names`, as soon as it is there, between the two measurements of R; R comes last."""
+    seconds = 1 if is_quick else REFERENCE_S
+    with ExitStack() as closing:
         try:
-            yield from part.measure(mine, is_quick=is_quick)
+            server = closing.enter_context(reference.postgresql())
         except ProgramMissing as error:
-            for name in sorted(mine):
-                yield name, {"value": None, "unit": "", "target": "", "detail": f"not measured: {error}"}
+            yield from _rows(names, is_quick=is_quick)
+            yield "R", _missing(error)
+            return
+        first = reference.transactions_per_s(server, seconds)
+        yield from _rows(names, is_quick=is_quick)
+        last = reference.transactions_per_s(server, seconds)
+    yield (
+        "R",
+        {
+            "value": round((first + last) / 2),
+            "unit": "transactions/s",
+            "target": "",
+            "detail": f"first {first:.0f}, last {last:.0f}",
+        },
+    )
+
+
+def _rows(names: set[str], *, is_quick: bool) -> Iterator[tuple[str, Row]]:
+    for part in PARTS:
+        for name in sorted(names & part.ROWS):
+            try:
+                yield name, part.measure(name, is_quick=is_quick)
+            except ProgramMissing as error:
+                yield name, _missing(error)
+
+
+def _missing(error: ProgramMissing) -> Row:
+    return {"value": None, "unit": "", "target": "", "detail": f"not measured: {error}"}
 
 
 def write_page(page: Path, rows: dict[str, Row]) -> None:

@@ -157,7 +157,8 @@ def _follow(changes: Changes, before: Redemption, state: State, event: Event, sa
                 slot.reserved -= 1
                 slot.stock -= 1 if state is State.CAPTURED else 0
             after = replace(after, is_reserved=False)
-            if event is Event.NOT_DISPENSED:
+            if event in (Event.NOT_DISPENSED, Event.PROVED_NOT_DISPENSED):
+                # What should have left and stayed is a coil for a person to look at, whoever found it out.
                 slot.closes = "not_dispensed"
             elif before.state is State.IN_DOUBT and said.party is Party.AGENT and slot.closes != "not_dispensed":
                 slot.closes = ""

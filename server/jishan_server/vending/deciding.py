@@ -90,6 +90,18 @@ def person_refusal(
     return None
 
 
+def _is_being_tried_out(ask: Ask, machine: MachineView, rules: Rules) -> bool:
+    """Somebody tries card after card here: until that has stopped, a card alone opens nothing, found or not.
+
+    Who adds a PIN, or comes with number and PIN, is let through.
+    """
+    if machine.unknown_cards < rules.unknown_cards:
+        return False
+    if isinstance(ask.who, DomainError):
+        return ask.who.code == "card_unknown"
+    return ask.who is not None and not ask.who.with_pin
+
+
 def decide(asks: Sequence[Ask], world: World, rules: Rules) -> list[DomainError | None]:
     """Give for each ask its refusal, or None where only the ledger is still to be asked."""
     taken: Counter[tuple[str, int]] = Counter()
@@ -99,10 +111,10 @@ def decide(asks: Sequence[Ask], world: World, rules: Rules) -> list[DomainError 
     for ask in asks:
         machine, place, wish = world.machines[ask.machine_id], (ask.machine_id, ask.wish.selection), ask.wish
         refusal = goods_refusal(wish, machine, world.slots.get(place), taken[place])
-        if refusal is None and isinstance(ask.who, DomainError):
+        if refusal is None and _is_being_tried_out(ask, machine, rules):
+            refusal = DomainError("too_many_unknown_cards")
+        elif refusal is None and isinstance(ask.who, DomainError):
             refusal = ask.who
-            if refusal.code == "card_unknown" and machine.unknown_cards >= rules.unknown_cards:
-                refusal = DomainError("too_many_unknown_cards")
         elif refusal is None and isinstance(ask.who, Identified):
             resident = ask.who.resident_id
             refusal = person_refusal(wish, machine, ask.who, resident in busy, spent[resident], rules)

@@ -365,13 +365,18 @@ def _with_people(connection: Connection, asks: Sequence[Ask], world: World, rule
             .group_by(past.resident_id)
         )
         spent = {resident: int(points) for resident, points in connection.execute(today)}
-    strangers = {ask.machine_id for ask in asks if isinstance(ask.who, DomainError) and ask.who.code == "card_unknown"}
+    # A card alone is judged by what its machine has seen lately; see `deciding`.
+    with_cards = {
+        ask.machine_id
+        for ask in asks
+        if ask.who is not None and not (isinstance(ask.who, Identified) and ask.who.with_pin)
+    }
     machines = dict(world.machines)
-    if strangers:
+    if with_cards:
         recent = (
             select(past.machine_id, func.count())
-            .where(past.machine_id.in_(sorted(strangers)), past.recorded_at > now - rules.unknown_cards_span)
-            .where(past.reason == "card_unknown")
+            .where(past.machine_id.in_(sorted(with_cards)), past.recorded_at > now - rules.unknown_cards_span)
+            .where(tables.OF_AN_UNKNOWN_CARD)
             .group_by(past.machine_id)
         )
         for machine_id, number in connection.execute(recent):
@@ -447,8 +452,9 @@ def _apply(
         changes.closed_machines[machine.id] = message.code
         subject, detail = f"{machine.id}:{message.code}", {"code": message.code, "redemption": message.redemption_id}
         changes.alert("urgent", "machine_closed", subject, machine.estate_id, detail, machine_id=machine.id)
-    elif isinstance(message, NotDispensed):
-        subject, detail = f"{machine.id}:{known.selection}", {"selection": known.selection, "code": message.code}
+    elif isinstance(message, NotDispensed | ProvedNotDispensed):
+        code = message.code if isinstance(message, NotDispensed) else "proved_not_dispensed"
+        subject, detail = f"{machine.id}:{known.selection}", {"selection": known.selection, "code": code}
         changes.alert("warning", "slot_closed", subject, machine.estate_id, detail, machine_id=machine.id)
     return None
 

@@ -149,6 +149,14 @@ redemptions = Table(
     Column("watch_grade", Integer, nullable=False),
 )
 _OPEN = text("state IN ('requested', 'held', 'vending', 'in_doubt')")
+OF_AN_UNKNOWN_CARD = text("reason = 'card_unknown'")
+Index(
+    "ix_redemptions_unknown_card",
+    redemptions.c.machine_id,
+    redemptions.c.recorded_at,
+    sqlite_where=OF_AN_UNKNOWN_CARD,
+    postgresql_where=OF_AN_UNKNOWN_CARD,
+)
 Index("ix_redemptions_machine", redemptions.c.machine_id, redemptions.c.recorded_at)
 Index("ix_redemptions_resident", redemptions.c.resident_id, redemptions.c.recorded_at)
 Index(

@@ -33,10 +33,12 @@ def test_an_unknown_card_is_refused(world: World, box: Box) -> None:
     assert refused(world, box, Credential(card="DEADBEEF")) == "card_unknown"
 
 
-def test_a_machine_that_shows_many_unknown_cards_is_slowed_down(world: World, box: Box) -> None:
+def test_a_machine_that_shows_many_unknown_cards_takes_no_card_alone_for_a_while(world: World, box: Box) -> None:
     codes = {refused(world, box, Credential(card=f"DEAD{number:04X}")) for number in range(20)}
     assert codes == {"card_unknown"}
     assert refused(world, box, Credential(card="DEADBEEF")) == "too_many_unknown_cards"
+    # A guess that hits must not open anything either.
+    assert refused(world, box, Credential(card=world.people.residents[0].card)) == "too_many_unknown_cards"
     world.tick(minutes=11)
     assert refused(world, box, Credential(card="DEADBEEF")) == "card_unknown"
 

@@ -14,6 +14,7 @@ from jishan_protocol.messages import (
     NotStarted,
     OutcomeUnknown,
     ProvedDispensed,
+    ProvedNotDispensed,
     VendStarted,
 )
 
@@ -279,3 +280,15 @@ def test_whole_redemptions_of_many_machines_in_one_batch(world: World) -> None:
     world.deliver(batch)
     assert [world.balance(resident) for resident in range(5)] == [(8, 0)] * 5
     assert {world.slot(box.id) for box in boxes} == {(9, 0, None)}
+
+
+def test_a_proven_jam_gives_the_points_back_and_closes_the_selection(world: World, box: Box) -> None:
+    redemption_id = box.vend()
+    box.say(OutcomeUnknown(redemption_id, "restarted"))
+    box.say(ProvedNotDispensed(redemption_id, "new in the jam list"))
+    assert world.state(redemption_id) == "voided"
+    assert world.balance(0) == (10, 0)
+    answer = box.ask(0)
+    assert isinstance(answer, Denied)
+    assert answer.code == "selection_closed"
+    assert ("slot_closed", f"{box.id}:13", "warning") in world.alerts()

@@ -2,9 +2,9 @@
 
     python -m benchmarks [--only P1,P4] [--quick] [--write-docs] [--result FILE]
 
-R, pgbench's TPC-B on this machine, is measured first and last, so that one sees whether the machine kept its pace.
-Rows whose program is missing say so. `--quick` measures next to nothing and only shows that everything runs. The exit
-code is 0 also when a target is missed: a figure is a finding, not an error.
+R, pgbench's TPC-B on this machine, is measured before and after the ledger's rows, so that one sees whether the machine
+kept its pace. Rows whose program is missing say so. `--quick` measures next to nothing and only shows that everything
+runs. The exit code is 0 also when a target is missed: a figure is a finding, not an error.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import link, reference
+from benchmarks import ledger, link
 from benchmarks.programs import ProgramMissing
 
 RESULT: Final = Path("build/bench.json")
@@ -29,11 +28,10 @@ PAGE: Final = Path("docs/benchmarks.md")
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
 
-REFERENCE_S: Final = 10
-"""Long enough for pgbench's figure to settle within some percent."""
-
-PARTS: Final = (link,)
-"""Modules with `ROWS`, the names of the rows, and `measure(name, is_quick=...)`, which gives one."""
+SECONDS: Final = 10.0
+QUICK_SECONDS: Final = 1.0
+LEDGER_ROWS: Final = frozenset({"P1", "P2", "P3", "P6", "P7"})
+"""Measured together, between two measurements of R."""
 
 Row = dict[str, Any]
 
@@ -73,40 +71,14 @@ def main() -> None:
 
 
 def measured(names: set[str], *, is_quick: bool) -> Iterator[tuple[str, Row]]:
-    """Every row among `names`, as soon as it is there, between the two measurements of R; R comes last."""
-    seconds = 1 if is_quick else REFERENCE_S
-    with ExitStack() as closing:
+    """Every row among `names`, as soon as it is there; R comes with the ledger's."""
+    if of_ledger := sorted(names & LEDGER_ROWS):
+        yield from ledger.rows(of_ledger, QUICK_SECONDS if is_quick else SECONDS).items()
+    for name in sorted(names & link.ROWS):
         try:
-            server = closing.enter_context(reference.postgresql())
+            yield name, link.measure(name, is_quick=is_quick)
         except ProgramMissing as error:
-            yield from _rows(names, is_quick=is_quick)
-            yield "R", _missing(error)
-            return
-        first = reference.transactions_per_s(server, seconds)
-        yield from _rows(names, is_quick=is_quick)
-        last = reference.transactions_per_s(server, seconds)
-    yield (
-        "R",
-        {
-            "value": round((first + last) / 2),
-            "unit": "transactions/s",
-            "target": "",
-            "detail": f"first {first:.0f}, last {last:.0f}",
-        },
-    )
-
-
-def _rows(names: set[str], *, is_quick: bool) -> Iterator[tuple[str, Row]]:
-    for part in PARTS:
-        for name in sorted(names & part.ROWS):
-            try:
-                yield name, part.measure(name, is_quick=is_quick)
-            except ProgramMissing as error:
-                yield name, _missing(error)
-
-
-def _missing(error: ProgramMissing) -> Row:
-    return {"value": None, "unit": "", "target": "", "detail": f"not measured: {error}"}
+            yield name, {"value": None, "unit": "", "target": "", "detail": f"not measured: {error}"}
 
 
 def write_page(page: Path, rows: dict[str, Row]) -> None:
@@ -140,7 +112,10 @@ def machine() -> str:
 
 
 def _value(row: Row) -> str:
-    return "not measured" if row["value"] is None else f"{row['value']} {row['unit']}".strip()
+    if not row["value"]:
+        return "not measured"
+    values = row["value"] if isinstance(row["value"], list) else [row["value"]]
+    return f"{', '.join(str(one) for one in values)} {row['unit']}"
 
 
 def _line(name: str, row: Row) -> str:

@@ -18,7 +18,7 @@ from flask_swagger_ui import get_swaggerui_blueprint
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, IntegerConverter
 
 from jishan_server.api import failures
 from jishan_server.api.asking import MAX_BODY_BYTES, member
@@ -51,12 +51,18 @@ class IdConverter(BaseConverter):
     regex = "[0-9a-z_-]{1,40}"
 
 
+class NumberConverter(IntegerConverter):
+    """A number of ours in a path; one too large for a column is no such page."""
+
+    regex = r"\d{1,9}"
+
+
 def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Flask:
     """The web application on parts that live as long as it does; `is_ready` speaks for what else runs here."""
     app = Flask(__name__, static_folder=None)
     app.request_class = JsonRequest
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    app.url_map.converters["id"] = IdConverter
+    app.url_map.converters |= {"id": IdConverter, "int": NumberConverter}
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         SQLALCHEMY_DATABASE_URI=parts.config.sqlalchemy_url,

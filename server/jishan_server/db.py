@@ -43,8 +43,8 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 BUSY_TIMEOUT_MS: Final = 10_000
 # Page cache of each SQLite connection: the hot part of the indexes of some million transfers.
 CACHE_KIB: Final = 64 * 1024
-# WAL pages between two checkpoints: larger makes fewer, longer ones.
-CHECKPOINT_PAGES: Final = 1_000
+# WAL pages between two checkpoints (32 MiB): larger makes fewer pauses, each longer; here fewer than 1 batch in 100.
+CHECKPOINT_PAGES: Final = 8_000
 
 _REMEMBERED: Final = "remembered until a rollback"
 
@@ -194,7 +194,8 @@ def _forget_returned(_: DBAPIConnection, record: ConnectionPoolEntry, state: Poo
 
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    raw: Any = connection.connection.dbapi_connection
+    raw.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _still_open(connection: Connection) -> None:

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from sqlalchemy import Column, Connection, Engine, String, Table, Text, insert, select
@@ -67,8 +67,7 @@ class Operation:
     body: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of an operation: a value, or the refusal."""
 
     value: Any = None
@@ -147,6 +146,11 @@ def _trace(error: Exception) -> str:
 
 
 def _together(queued: Sequence[Operation], connection: Connection, kinds: Kinds, now: datetime) -> list[Outcome]:
+    if not queued:
+        return []
+    first = kinds.get(queued[0].kind)
+    if first is not None and first.run_batch is not None and len({operation.kind for operation in queued}) == 1:
+        return first.run_batch(connection, queued, now)
     places: dict[str, list[int]] = {}
     for place, operation in enumerate(queued):
         places.setdefault(operation.kind, []).append(place)
@@ -158,7 +162,7 @@ def _together(queued: Sequence[Operation], connection: Connection, kinds: Kinds,
         if kind.run_batch is None:
             outcomes |= {place: _one(queued[place], connection, kind, now) for place in found}
         else:
-            batch = queued if len(found) == len(queued) else [queued[place] for place in found]
+            batch = [queued[place] for place in found]
             outcomes |= dict(zip(found, kind.run_batch(connection, batch, now), strict=True))
     assert not places, f"no such kinds: {sorted(places)}"
     return [outcomes[place] for place in range(len(queued))]

@@ -34,8 +34,12 @@ BATCH_STEP: Final = 4_096
 # Who makes the ledger's own rows.
 LEDGER: Final = "ledger"
 
+# In place of the row before, for an account without a cached balance.
+UNCHAINED: Final = -1
+
 _SEPARATOR: Final = "\x1f"
 _WORDS_FORM: Final = _SEPARATOR.join(["%s"] * 15)
+_sha256: Final = hashlib.sha256
 
 
 class Kind(StrEnum):
@@ -107,11 +111,8 @@ class Facts(NamedTuple):
     may_not_go_positive: bool
     owed_id: str | None
     expired_id: str | None
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether it has a cached balance."""
-        return bool(self.may_not_go_negative or self.may_not_go_positive)
+    # Whether it has a limit, and so a cached balance.
+    is_limited: bool
 
 
 @dataclass(slots=True)
@@ -124,7 +125,6 @@ class Standing:
     """
 
     facts: Facts
-    is_limited: bool
     posted: int = 0
     held: int = 0
     next_expiry_ms: int | None = None
@@ -135,7 +135,6 @@ class Standing:
         """A copy that a batch may change."""
         return Standing(
             self.facts,
-            self.is_limited,
             self.posted,
             self.held,
             self.next_expiry_ms,
@@ -191,7 +190,11 @@ class Refused:
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
-# What a row says, as it is hashed: account ids instead of numbers, and nothing that the batch adds.
+# The kinds by themselves: looking a member up in its class costs more than the rest of a comparison.
+_POST, _HOLD, _CAPTURE, _VOID, _REVERSAL = Kind.POST, Kind.HOLD, Kind.CAPTURE, Kind.VOID, Kind.REVERSAL
+
+# What a row says, as it is hashed: account ids instead of numbers, and nothing that the batch adds. What is missing is
+# empty or 0: drivers take long over None.
 Words = tuple[
     str,  # id
     str,  # kind
@@ -203,13 +206,14 @@ Words = tuple[
     int,  # cause_revision
     str,  # actor
     str,  # reason
-    str | None,  # rule_version
-    int | None,  # pending, a hold's sequence
-    int | None,  # reverses, a transfer's sequence
-    int | None,  # expires_at
-    int | None,  # occurred_at
+    str,  # rule_version
+    int,  # pending, a hold's sequence
+    int,  # reverses, a transfer's sequence
+    int,  # expires_at
+    int,  # occurred_at
 ]
 
+# A row as it is written: the empty words and zeros of `Words` become NULL in the database.
 Row = tuple[
     int,  # sequence
     str,  # id
@@ -222,14 +226,14 @@ Row = tuple[
     int,  # cause_revision
     str,  # actor
     str,  # reason
-    str | None,  # rule_version
-    int | None,  # pending, a hold's sequence
-    int | None,  # reverses, a transfer's sequence
-    int | None,  # expires_at
-    int | None,  # occurred_at
+    str,  # rule_version
+    int,  # pending
+    int,  # reverses
+    int,  # expires_at
+    int,  # occurred_at
     int,  # recorded_at
-    int | None,  # debit_previous, the sequence of the account's row before; None if it has no cached balance
-    int | None,  # credit_previous
+    int,  # debit_previous, the sequence of the account's row before; UNCHAINED if it has no cached balance
+    int,  # credit_previous
     bytes,  # row_hash
 ]
 
@@ -242,7 +246,7 @@ BalanceRow = tuple[int, int, int, int | None, bool, int]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a batch comes to: rows to insert, the limited accounts it changed, and an answer for each transfer."""
+    """What a batch comes to: rows to insert, the limited accounts it looked at, and an answer for each transfer."""
 
     rows: list[Row]
     accounts: dict[str, Standing]
@@ -252,11 +256,11 @@ class Applied:
 def row_hash(words: Words) -> bytes:
     """SHA-256 of a row's words, joined by U+001F: tells a replay from a conflict, and is the row's digest leaf.
 
-    What is missing is written `None`.
+    What is missing is written as nothing, or 0.
     """
     text = _WORDS_FORM % words
-    assert text.count(_SEPARATOR) == len(words) - 1, "codes and ids hold no U+001F"
-    return hashlib.sha256(text.encode()).digest()
+    assert text.count(_SEPARATOR) == 14, "codes and ids hold no U+001F"
+    return _sha256(text.encode()).digest()
 
 
 def apply(
@@ -272,13 +276,7 @@ def apply(
     for account_id, due in past.due.items():
         judge.expire(account_id, due)
     answers = [judge.answer(transfer) for transfer in batch]
-    changed = {id: one for id, one in judge.touched.items() if _has_moved(one, accounts[id])}
-    return Applied(judge.rows, changed, answers)
-
-
-def _has_moved(after: Standing, before: Standing) -> bool:
-    """Whether anything of it is to be written: points only move with a row."""
-    return after.last_sequence != before.last_sequence or after.next_expiry_ms != before.next_expiry_ms
+    return Applied(judge.rows, judge.touched, answers)
 
 
 class _Judge:
@@ -301,7 +299,7 @@ class _Judge:
         standing = self.touched.get(account_id)
         if standing is None:
             standing = self._accounts.get(account_id)
-            if standing is not None and standing.is_limited:
+            if standing is not None and standing.facts.is_limited:
                 standing = self.touched[account_id] = standing.copied()
         return standing
 
@@ -312,16 +310,15 @@ class _Judge:
         expires_at, occurred_at = transfer.expires_at, transfer.occurred_at
         before = self._transfers.get(id)
         target: Known | None = None
-        pending: int | None = None
-        reverses: int | None = None
-        if kind is Kind.CAPTURE or kind is Kind.VOID:
+        pending = reverses = 0
+        if kind is _CAPTURE or kind is _VOID:
             target = self._transfers.get(transfer.pending_id or "")
-            if target is None or target.kind != Kind.HOLD:
+            if target is None or target.kind != _HOLD:
                 return Refused(id, "hold_unknown" if before is None else "idempotency_conflict")
             pending = target.sequence
             if not debit_id and not credit_id and not points:
                 debit_id, credit_id, points = target.debit, target.credit, target.points
-        elif kind is Kind.REVERSAL:
+        elif kind is _REVERSAL:
             target = self._transfers.get(transfer.reverses_id or "")
             if target is None:
                 return Refused(id, "transfer_unknown" if before is None else "idempotency_conflict")
@@ -340,11 +337,11 @@ class _Judge:
             cause.revision,
             transfer.actor,
             transfer.reason,
-            transfer.rule_version,
+            transfer.rule_version or "",
             pending,
             reverses,
-            None if expires_at is None else to_ms(expires_at),
-            None if occurred_at is None else to_ms(occurred_at),
+            0 if expires_at is None else to_ms(expires_at),
+            0 if occurred_at is None else to_ms(occurred_at),
         )
         digest = row_hash(words)
         debit, credit = self.account(debit_id), self.account(credit_id)
@@ -364,15 +361,15 @@ class _Judge:
         refusal = self._refusal(transfer, debit, credit, points, target, words[13])
         if refusal is not None:
             return refusal
-        if kind is Kind.REVERSAL:
+        if kind is _REVERSAL:
             self._borrow(transfer, debit, points)
         self._causes.add(key)
         self._insert(kind, debit, credit, words, digest)
-        if kind is Kind.POST:
+        if kind is _POST:
             self._after_credit(transfer, debit, credit, words[13])
-        elif kind is Kind.VOID:
+        elif kind is _VOID:
             self._returned(debit)
-        elif kind is Kind.REVERSAL:
+        elif kind is _REVERSAL:
             self._returned(credit)
         return Booked(id, False, _available(debit, credit))
 
@@ -383,21 +380,21 @@ class _Judge:
         credit: Standing,
         points: int,
         target: Known | None,
-        expires_ms: int | None,
+        expires_ms: int,
     ) -> Refused | None:
         """What speaks against it by its kind, if anything."""
         id, kind = transfer.id, transfer.kind
-        if kind is Kind.HOLD or kind is Kind.POST:
-            if expires_ms is not None and (kind is Kind.HOLD or expires_ms <= self.now_ms):
+        if kind is _HOLD or kind is _POST:
+            if expires_ms and (kind is _HOLD or expires_ms <= self.now_ms):
                 return Refused(id, "expiry_invalid")
             if debit.is_frozen:
                 return Refused(id, "account_frozen")
             return _limit_broken(id, debit, credit, points, kind)
         assert target is not None
         debit_id, credit_id = debit.facts.id, credit.facts.id
-        if kind is Kind.REVERSAL:
+        if kind is _REVERSAL:
             whole = (target.credit, target.debit, target.points)
-            if target.kind not in (Kind.POST, Kind.CAPTURE) or (debit_id, credit_id, points) != whole:
+            if target.kind not in (_POST, _CAPTURE) or (debit_id, credit_id, points) != whole:
                 return Refused(id, "not_reversible")
             if target.sequence in self._reversed:
                 return Refused(id, "already_reversed")
@@ -435,11 +432,11 @@ class _Judge:
         assert owed is not None
         self._derive(f"owed.{self.sequence}", owed, debit, missing, Cause("owed", transfer.id))
 
-    def _after_credit(self, transfer: Transfer, debit: Standing, credit: Standing, expires_ms: int | None) -> None:
+    def _after_credit(self, transfer: Transfer, debit: Standing, credit: Standing, expires_ms: int) -> None:
         """Note when new points end, and let them pay what is owed."""
-        if not credit.is_limited:
+        if not credit.facts.is_limited:
             return
-        if expires_ms is not None:
+        if expires_ms:
             credit.next_expiry_ms = min(expires_ms, credit.next_expiry_ms or expires_ms)
         if credit.facts.owed_id is None or credit.facts.owed_id == debit.facts.id:
             return
@@ -452,7 +449,7 @@ class _Judge:
 
     def _returned(self, account: Standing) -> None:
         """Points came back, perhaps into a lot that has ended: those may be used a while longer."""
-        if account.is_limited:
+        if account.facts.is_limited:
             ends_ms = self.now_ms + RETURNED_LOT_LIFE_MS
             account.next_expiry_ms = min(ends_ms, account.next_expiry_ms or ends_ms)
 
@@ -460,7 +457,7 @@ class _Judge:
         """Book a row of the ledger's own. Its id has a dot, which no client's id has."""
         words = (
             id,
-            Kind.POST.value,
+            _POST.value,
             debit.facts.id,
             credit.facts.id,
             points,
@@ -469,44 +466,43 @@ class _Judge:
             cause.revision,
             LEDGER,
             cause.type,
-            None,
-            None,
-            None,
-            None,
-            None,
+            "",
+            0,
+            0,
+            0,
+            0,
         )
-        self._insert(Kind.POST, debit, credit, words, row_hash(words))
+        self._insert(_POST, debit, credit, words, row_hash(words))
 
     def _insert(self, kind: Kind, debit: Standing, credit: Standing, words: Words, digest: bytes) -> None:
         """Write the row, and move the points on the copies of its accounts."""
         points = words[4]
         sequence = self.sequence
         self.sequence = sequence + 1
-        debit_previous: int | None = None
-        credit_previous: int | None = None
-        if debit.is_limited:
+        debit_previous = credit_previous = UNCHAINED
+        if debit.facts.is_limited:
             debit_previous, debit.last_sequence = debit.last_sequence, sequence
-            if kind is Kind.HOLD:
+            if kind is _HOLD:
                 debit.held += points
-            elif kind is Kind.VOID:
+            elif kind is _VOID:
                 debit.held -= points
             else:
                 debit.posted -= points
-                if kind is Kind.CAPTURE:
+                if kind is _CAPTURE:
                     debit.held -= points
-        if credit.is_limited and kind is not Kind.HOLD and kind is not Kind.VOID:
+        if credit.facts.is_limited and kind is not _HOLD and kind is not _VOID:
             credit_previous, credit.last_sequence = credit.last_sequence, sequence
             credit.posted += points
-        id, name = words[:2]
+        id, name, debit_id, credit_id = words[:4]
         added = (self.now_ms, debit_previous, credit_previous, digest)
         self.rows.append((sequence, id, name, debit.facts.number, credit.facts.number, *words[4:], *added))
-        self._transfers[id] = Known(sequence, kind, debit.facts.id, credit.facts.id, points, digest)
+        self._transfers[id] = Known(sequence, name, debit_id, credit_id, points, digest)
 
 
 def _available(debit: Standing | None, credit: Standing | None) -> int | None:
     """The available points of whichever side has a limit, the debit side first."""
     for side in (debit, credit):
-        if side is not None and side.is_limited:
+        if side is not None and side.facts.is_limited:
             return side.posted - side.held
     return None
 
@@ -515,7 +511,7 @@ def _limit_broken(id: str, debit: Standing, credit: Standing, points: int, kind:
     """The refusal if a side would pass its limit."""
     if debit.facts.may_not_go_negative and points > debit.posted - debit.held:
         return Refused(id, "not_enough_points", {"needed": points, "available": debit.posted - debit.held})
-    if credit.facts.may_not_go_positive and kind is not Kind.HOLD and credit.posted + points > 0:
+    if credit.facts.may_not_go_positive and kind is not _HOLD and credit.posted + points > 0:
         return Refused(id, "not_owed", {"owed": -credit.posted})
     return None
 

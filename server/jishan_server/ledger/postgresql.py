@@ -29,7 +29,8 @@ FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[]) AS k (kind, type, 
 JOIN transfers t ON t.cause_id = k.id AND t.kind = k.kind AND t.cause_type = k.type AND t.cause_revision = k.revision
 """
 _FACTS: Final = """
-SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id
+SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id,
+  may_not_go_negative OR may_not_go_positive
 FROM accounts WHERE id = ANY(%s) OR number = ANY(%s)
 """
 _LOCK: Final = """
@@ -43,10 +44,15 @@ FROM (SELECT 1) AS one LEFT JOIN LATERAL
   (SELECT number, digest FROM batches WHERE writer = %s ORDER BY number DESC LIMIT 1) AS b ON true
 """
 _INSERT: Final = """
-INSERT INTO transfers SELECT * FROM unnest(
+INSERT INTO transfers SELECT sequence, id, kind, debit, credit, points, cause_type, cause_id, cause_revision, actor,
+  reason, nullif(rule_version, ''), nullif(pending, 0), nullif(reverses, 0), nullif(expires_at, 0),
+  nullif(occurred_at, 0), recorded_at, nullif(debit_previous, -1), nullif(credit_previous, -1), row_hash
+FROM unnest(
   %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::bigint[],
   %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-  %s::bigint[], %s::bigint[], %s::bytea[])
+  %s::bigint[], %s::bigint[], %s::bytea[]
+) AS n (sequence, id, kind, debit, credit, points, cause_type, cause_id, cause_revision, actor, reason, rule_version,
+  pending, reverses, expires_at, occurred_at, recorded_at, debit_previous, credit_previous, row_hash)
 """
 _BATCH: Final = "INSERT INTO batches VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
 _BALANCES: Final = """

@@ -15,7 +15,8 @@ from jishan_server.ledger.model import BalanceRow, Facts, KnownRow, Row, Standin
 WRITER: Final = 1
 
 _KNOWN: Final = """
-SELECT id, sequence, kind, debit, credit, points, row_hash FROM transfers WHERE id IN (SELECT value FROM json_each(?))
+SELECT t.id, t.sequence, t.kind, t.debit, t.credit, t.points, t.row_hash
+FROM json_each(?) AS asked CROSS JOIN transfers t ON t.id = asked.value
 """
 _CLOSED: Final = "SELECT pending FROM transfers WHERE pending IN (SELECT value FROM json_each(?))"
 _REVERSED: Final = "SELECT reverses FROM transfers WHERE reverses IN (SELECT value FROM json_each(?))"
@@ -23,12 +24,14 @@ _CAUSE: Final = """
 SELECT 1 FROM transfers WHERE kind = ? AND cause_type = ? AND cause_id = ? AND cause_revision = ?
 """
 _FACTS: Final = """
-SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id FROM accounts
+SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id,
+  may_not_go_negative OR may_not_go_positive
+FROM accounts
 WHERE id IN (SELECT value FROM json_each(?)) OR number IN (SELECT value FROM json_each(?))
 """
 _BALANCES: Final = """
-SELECT number, posted, held, next_expiry_at, is_frozen, last_sequence
-FROM balances WHERE number IN (SELECT value FROM json_each(?))
+SELECT b.number, b.posted, b.held, b.next_expiry_at, b.is_frozen, b.last_sequence
+FROM json_each(?) AS asked CROSS JOIN balances b ON b.number = asked.value
 """
 _HEAD: Final = """
 SELECT (SELECT coalesce(max(serial), 0) FROM batches), (SELECT coalesce(max(day), '') FROM days),
@@ -36,10 +39,13 @@ SELECT (SELECT coalesce(max(serial), 0) FROM batches), (SELECT coalesce(max(day)
 FROM (SELECT 1) LEFT JOIN batches b
   ON b.writer = 1 AND b.number = (SELECT max(number) FROM batches WHERE writer = 1)
 """
-_INSERT: Final = "INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = """
+INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, 0), nullif(?, 0),
+  nullif(?, 0), nullif(?, 0), ?, nullif(?, -1), nullif(?, -1), ?)
+"""
 _BATCH: Final = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _BALANCE: Final = """
-UPDATE balances SET posted = ?, held = ?, next_expiry_at = ?, last_sequence = ? WHERE number = ?
+UPDATE balances SET posted = ?, held = ?, next_expiry_at = nullif(?, 0), last_sequence = ? WHERE number = ?
 """
 
 
@@ -99,5 +105,5 @@ def write(
 def write_balances(cursor: sqlite3.Cursor, changed: Collection[Standing]) -> None:
     """Bring the balances up."""
     cursor.executemany(
-        _BALANCE, [(a.posted, a.held, a.next_expiry_ms, a.last_sequence, a.facts.number) for a in changed]
+        _BALANCE, [(a.posted, a.held, a.next_expiry_ms or 0, a.last_sequence, a.facts.number) for a in changed]
     )

@@ -173,22 +173,25 @@ def book(
     raw = connection.connection
     cursor = raw.cursor()
     try:
-        past, standings = _read(cursor, statements, remembered(connection), transfers)
+        facts = _Accounts(cursor, statements, remembered(connection))
+        past, standings = _read(cursor, statements, facts, transfers)
         now_ms = to_ms(now)
         late = [a for a in standings.values() if a.next_expiry_ms is not None and a.next_expiry_ms <= now_ms]
         if late:
+            ends = {one.facts.expired_id for one in late if one.facts.expired_id is not None} - standings.keys()
+            standings |= {id: Standing(one) for id, one in facts.find(ends, set()).items()}
             past = _with_due(connection, past, late, now_ms)
         writer = statements.writer(cursor, raw.info)
         serial, head = statements.head(cursor, writer)
         applied = apply(transfers, standings, past, serial, now)
-        _write(cursor, statements, applied, writer, serial, head, now, zone)
+        _write(cursor, statements, applied, writer, serial, head, now, zone, bool(late))
     finally:
         cursor.close()
     return applied.answers
 
 
 def _read(
-    cursor: Any, statements: ModuleType, remembered: dict[Any, Any], transfers: Sequence[Transfer]
+    cursor: Any, statements: ModuleType, facts: "_Accounts", transfers: Sequence[Transfer]
 ) -> tuple[Past, dict[str, Standing]]:
     """What the ledger knows of the transfers' ids and targets, and the accounts that they touch, locked."""
     ids: set[str] = set()
@@ -207,22 +210,20 @@ def _read(
             is_credited = True
     account_ids.discard("")
     rows = statements.known(cursor, ids)
-    facts = _Accounts(cursor, statements, remembered)
     touched = facts.find(account_ids, {number for row in rows for number in row[3:5]})
-    further = {one.expired_id for one in touched.values()}
     if is_credited:
-        further |= {one.owed_id for one in touched.values()}
-    touched |= facts.find({id for id in further if id is not None and id not in touched}, set())
+        owed = {one.owed_id for one in touched.values() if one.owed_id is not None}
+        touched |= facts.find(owed - touched.keys(), set())
     names = facts.by_number
     known = {
         id: Known(sequence, kind, names[debit].id, names[credit].id, points, row_hash)
         for id, sequence, kind, debit, credit, points, row_hash in rows
     }
     limited = [one.number for one in touched.values() if one.is_limited]
-    standings = {id: Standing(one, False) for id, one in touched.items() if not one.is_limited}
+    standings = {id: Standing(one) for id, one in touched.items() if not one.is_limited}
     for number, posted, held, next_expiry_ms, is_frozen, last_sequence in statements.lock(cursor, limited):
         one = names[number]
-        standings[one.id] = Standing(one, True, posted, held, next_expiry_ms, bool(is_frozen), last_sequence)
+        standings[one.id] = Standing(one, posted, held, next_expiry_ms, bool(is_frozen), last_sequence)
     if len(transfers) > LOOKED_UP:
         return Past(known), standings
     ends = {known[t.pending_id].sequence for t in transfers if t.pending_id in known}
@@ -251,7 +252,8 @@ class _Accounts:
     def find(self, ids: set[str], numbers: set[int]) -> dict[str, Facts]:
         """The accounts with these ids or numbers; those that do not exist are left out."""
         by_id, by_number = self.by_id, self.by_number
-        new_ids, new_numbers = ids - by_id.keys(), numbers - by_number.keys()
+        new_ids = {id for id in ids if id not in by_id}
+        new_numbers = {number for number in numbers if number not in by_number}
         if new_ids or new_numbers:
             if len(by_id) > REMEMBERED:
                 by_id.clear()
@@ -285,11 +287,12 @@ def _write(
     head: digest.Head,
     now: datetime,
     zone: tzinfo,
+    is_due: bool,
 ) -> None:
     """Insert the rows with their batch, and bring the balances up; nothing if nothing was booked."""
     if not applied.rows:
-        if applied.accounts:
-            # An end that came to no points still moves the next one.
+        # An end that came to no points still moves the next one.
+        if is_due:
             statements.write_balances(cursor, applied.accounts.values())
         return
     now_ms = to_ms(now)

@@ -111,10 +111,8 @@ _TEXT: Final = " || '\x1f' || ".join(
         "t.cause_revision",
         "t.actor",
         "t.reason",
-        *(
-            f"coalesce(CAST(t.{name} AS TEXT), 'None')"
-            for name in ("rule_version", "pending", "reverses", "expires_at", "occurred_at")
-        ),
+        "coalesce(t.rule_version, '')",
+        *(f"coalesce(t.{name}, 0)" for name in ("pending", "reverses", "expires_at", "occurred_at")),
     ]
 )
 _ROWS: Final = f"""

@@ -45,7 +45,7 @@ class Memory:
         opened = estate_accounts("garden") + resident_accounts("li", "garden") + resident_accounts("wang", "garden")
         for number, one in enumerate(opened, 1):
             limits = (one.may_not_go_negative, one.may_not_go_positive)
-            self.accounts[one.id] = Standing(Facts(number, one.id, *limits, one.owed_id, one.expired_id), any(limits))
+            self.accounts[one.id] = Standing(Facts(number, one.id, *limits, one.owed_id, one.expired_id, any(limits)))
 
     def book(self, *batch: Transfer) -> list[Any]:
         self.serial += 1
@@ -53,8 +53,8 @@ class Memory:
         late = [a for a in self.accounts.values() if a.next_expiry_ms is not None and a.next_expiry_ms <= now_ms]
         folded = {one.facts.id: self.lots(one.facts.id) for one in late}
         due = {id: Due(one.ended_points(now_ms), one.next_expiry_ms(now_ms)) for id, one in folded.items()}
-        ends = {row[12] for row in self.rows if row[12] is not None}
-        taken_back = {row[13] for row in self.rows if row[13] is not None}
+        ends = {row[12] for row in self.rows if row[12]}
+        taken_back = {row[13] for row in self.rows if row[13]}
         past = Past(self.transfers, frozenset(ends), frozenset(taken_back), due=due)
         applied = apply(batch, self.accounts, past, self.serial, self.now)
         self.accounts |= applied.accounts
@@ -67,7 +67,16 @@ class Memory:
     def entries(self, account: str) -> list[Entry]:
         number = self.accounts[account].facts.number
         return [
-            Entry(row[0], Kind(row[2]), row[4] == number, row[5], row[16], row[14], row[12], row[13])
+            Entry(
+                row[0],
+                Kind(row[2]),
+                row[4] == number,
+                row[5],
+                row[16],
+                row[14] or None,
+                row[12] or None,
+                row[13] or None,
+            )
             for row in self.rows
             if number in (row[3], row[4])
         ]

@@ -38,7 +38,7 @@ sys.path.append(str(Path(__file__).parents[1] / "server"))
 from postgresql_server import Postgresql, free_port, start_postgresql, stop_postgresql
 
 PATIENCE_S: Final = 90.0
-"""Longer than anything takes: a new gateway waits 30 s for the shards of a dead one, and an outbox 10 s for its next try."""
+"""Longer than anything takes: a new gateway waits 30 s for the shards of a dead one, an outbox 10 s for a resend."""
 
 LOOK_S: Final = 0.02
 LONGEST_VEND_MS: Final = 3_000
@@ -206,9 +206,12 @@ class Machine:
         self._control = f"http://{control}"
         self.simulator = site.program(
             f"simulator-{id}",
-            ["jishan-sim", "machine", "--profile", site.profile, "--slots", f"1-{site.selections}"]
-            + ["--items", str(ITEMS), "--control", control, "--state", str(self.folder / "cabinet.json")]
-            + ["--link", str(self._links[0]), "--card-link", str(self._links[1])],
+            [
+                *("jishan-sim", "machine", "--profile", site.profile, "--control", control),
+                *("--slots", f"1-{site.selections}", "--items", str(ITEMS)),
+                *("--state", str(self.folder / "cabinet.json")),
+                *("--link", str(self._links[0]), "--card-link", str(self._links[1])),
+            ],
         )
         self.agent = site.program(
             f"agent-{id}",
@@ -240,12 +243,6 @@ class Machine:
     def control(self, method: str, path: str, **body: object) -> Any:
         return ask(method, f"{self._control}/{path}", body or None)
 
-    def is_powered(self) -> bool:
-        try:
-            return bool(self.control("GET", "state")["powered"])
-        except OSError:
-            return False
-
     def items_gone(self, selection: int) -> int:
         """How many items have left the coil, by what hangs on it and by what fell, which must agree."""
         state = self.control("GET", "state")
@@ -260,6 +257,10 @@ class Machine:
         self.control("POST", "tap", uid=self.card)
         wait_for(lambda: self.status().get("state") == "choosing", f"{self.id} to read the card")
         self.control("POST", "press", selection=selection)
+
+    def hold_next_status(self, ms: int) -> None:
+        """Have the dispenser tell the result of its next vend so much later."""
+        self.control("PUT", "faults", once=[{"hold_status_ms": ms}])
 
     def go_on(self, halt_at: str = "") -> None:
         """Let the halted agent go on, to another step or freely."""

@@ -1,8 +1,8 @@
 """`kill -9` of every program at every step of a redemption, with real processes: nothing is lost, nothing doubled.
 
-Ten machines of one site are brought to ten moments of a redemption, which together are its seven steps (see
-docs/architecture.md, "The life of a redemption"); then one program is killed under all of them, everything goes on, the
-killed one is started again, and what the server says is compared with what left the machines.
+The machines of one site are brought to moments of a redemption, one each, which together are its seven steps (see
+docs/architecture.md, "The life of a redemption"); then one program is killed under all of them, everything else goes
+on, the killed one is started again, and what the server says is compared with what left the machines.
 
 `KILL_SITES=all` also runs the two pairs of database and broker that the others leave out.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,31 +22,35 @@ sys.path.append(str(Path(__file__).parent))
 
 from processes import ITEMS, POINTS, Machine, Refused, Site, wait_for
 
-# Step of the redemption -> where its machine halts first. The last column: on which of the seven steps it lies.
+# Where the machine of each moment halts first, in the order of the seven steps.
 MOMENTS: Final = {
     "requested": "requested_journaled",  # 1: journaled, nothing said
     "ask_under_way": "requested_journaled",  # 2: asked, nothing held
-    "answer_under_way": "requested_journaled",  # 2: held, the answer has not come
+    "answer_under_way": "requested_journaled",  # 2: held, and the answer has not come
     "approved": "approved",  # 3: the answer has come
-    "vending": "vending_journaled",  # 4: journaled, the dispenser not told
+    "vending": "vending_journaled",  # 4: journaled, and the dispenser not told
     "turning": "vending_journaled",  # 4: the motor turns
-    "result_received": "result_received",  # 5: the dispenser has said it, the journal not
-    "result_journaled": "result_journaled",  # 5: journaled, the dispenser's record not released
+    "fallen": "vending_journaled",  # 4: the item has fallen, and the dispenser has not said so
+    "result_received": "result_received",  # 5: the dispenser has said it, and the journal does not hold it
+    "result_journaled": "result_journaled",  # 5: journaled, and the dispenser's own record not released
     "outcome_under_way": "result_journaled",  # 6: said, not captured
-    "captured": "result_journaled",  # 7: captured, the acknowledgement has not come
+    "captured": "result_journaled",  # 7: captured, and the acknowledgement has not come
 }
-LONG_WAYS: Final = ("outcome_under_way", "captured", "result_journaled", "result_received", "vending", "turning")
+STATUS_HELD_MS: Final = 1_500
+"""Past the longest vend, and before the dispenser can have shown that it is at rest: a late result, still this vend's."""
+
+WITH_A_WHOLE_TURN: Final = ("result_received", "result_journaled", "outcome_under_way", "captured")
 VICTIMS: Final = ("agent", "gateway", "broker", "database", "simulator")
 OPEN: Final = ("requested", "held", "vending")
 
 # Where there is only one right end. The others may end in several ways, all of them honest.
 _CERTAIN: Final = {
-    **{(victim, moment): {"captured"} for victim in VICTIMS for moment in LONG_WAYS[:3]},
+    **{(victim, moment): {"captured"} for victim in VICTIMS for moment in WITH_A_WHOLE_TURN[1:]},
     **{(victim, "result_received"): {"captured"} for victim in VICTIMS if victim != "agent"},
     **{
         (victim, moment): {"captured"}
         for victim in ("gateway", "broker", "database")
-        for moment in ("approved", "vending", "turning")
+        for moment in ("vending", "turning", "fallen")
     },
     **{("agent", moment): {"voided"} for moment in ("requested", "ask_under_way", "answer_under_way", "approved")},
 }
@@ -84,9 +88,6 @@ def test_a_kill_at_every_step_loses_and_doubles_nothing(site: Site, victim: str)
     machines = dict(zip(MOMENTS, site.machines, strict=True))
     bring_to_their_moments(site, machines, selection)
     kill_and_start_again(site, victim)
-    for machine in machines.values():
-        if victim != "agent":
-            machine.go_on()
     ended = wait_for(lambda: at_rest(site, known), f"rest after the kill of the {victim}")
     ends = {moment: ended[machine.id] for moment, machine in machines.items()}
     gone = {moment: machine.items_gone(selection) for moment, machine in machines.items()}
@@ -104,10 +105,13 @@ def test_a_kill_at_every_step_loses_and_doubles_nothing(site: Site, victim: str)
 
 def bring_to_their_moments(site: Site, machines: dict[str, Machine], selection: int) -> None:
     """All machines stand at their moment when this returns; the broker and those that are under way are frozen."""
-    for moment in sorted(MOMENTS, key=lambda moment: moment not in LONG_WAYS):
-        machines[moment].choose(selection, halt_at=MOMENTS[moment])
-    for machine in machines.values():
-        machine.agent.wait_frozen()
+    # A machine that stands still for 5 s gives its dispenser up: those that need a whole turn of the coil begin.
+    for is_long in (True, False):
+        group = [moment for moment in MOMENTS if (moment in WITH_A_WHOLE_TURN) is is_long]
+        for moment in group:
+            machines[moment].choose(selection, halt_at=MOMENTS[moment])
+        for moment in group:
+            machines[moment].agent.wait_frozen()
     # The gateway gets the question and the outcome of two machines; what it answers stays in the broker.
     site.gateway.freeze()
     for moment in ("answer_under_way", "captured"):
@@ -118,42 +122,35 @@ def bring_to_their_moments(site: Site, machines: dict[str, Machine], selection: 
     site.gateway.thaw()
     wait_for(lambda: states_of(site, machines["answer_under_way"], selection) == ["held"], "the hold")
     wait_for(lambda: states_of(site, machines["captured"], selection) == ["captured"], "the capture")
-    for moment, step in (("ask_under_way", "asked"), ("outcome_under_way", "outcome_sent"), ("turning", "drive_sent")):
+    for moment, step in (("ask_under_way", "asked"), ("outcome_under_way", "outcome_sent")):
         machines[moment].go_on(halt_at=step)
         machines[moment].agent.wait_frozen()
-    for moment in ("ask_under_way", "outcome_under_way"):
         machines[moment].go_on()
+    machines["fallen"].hold_next_status(STATUS_HELD_MS)
+    machines["fallen"].go_on()
+    wait_for(lambda: machines["fallen"].items_gone(selection), "the fall")
+    machines["turning"].go_on(halt_at="drive_sent")
+    machines["turning"].agent.wait_frozen()
 
 
 def kill_and_start_again(site: Site, victim: str) -> None:
-    match victim:
-        case "agent":
-            for machine in site.machines:
-                machine.kill_agent()
-            for machine in site.machines:
-                machine.agent.start()
-        case "simulator":
-            for machine in site.machines:
-                machine.cut_power()
-            for machine in site.machines:
-                machine.simulator.start()
-            for machine in site.machines:
-                wait_for(machine.is_powered, f"the power of {machine.id}")
-        case "database":
-            assert site.database is not None
-            site.database.kill()
-            site.broker.thaw()
-            site.database.start()
-        case "gateway":
-            site.gateway.kill()
-            site.broker.thaw()
-            site.gateway.start()
-        case "broker":
-            site.broker.kill()
-            site.broker.start()
-            return
-    if victim in ("agent", "simulator"):
+    """Kill the victim, or all of them; let everything else go on without it; start it again."""
+    ways: dict[str, list[tuple[Callable[[], None], Callable[[], None]]]] = {
+        "agent": [(machine.kill_agent, machine.agent.start) for machine in site.machines],
+        "simulator": [(machine.cut_power, machine.simulator.start) for machine in site.machines],
+        "gateway": [(site.gateway.kill, site.gateway.start)],
+        "broker": [(site.broker.kill, site.broker.start)],
+        "database": [(site.database.kill, site.database.start)] if site.database else [],
+    }
+    for kill, _ in ways[victim]:
+        kill()
+    if victim != "broker":
         site.broker.thaw()
+    for machine in site.machines:
+        if victim != "agent":
+            machine.go_on()
+    for _, start in ways[victim]:
+        start()
 
 
 def redemptions(site: Site) -> list[dict[str, Any]]:

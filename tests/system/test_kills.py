@@ -37,7 +37,7 @@ MOMENTS: Final = {
     "captured": "result_journaled",  # 7: captured, and the acknowledgement has not come
 }
 STATUS_HELD_MS: Final = 1_500
-"""Past the longest vend, and before the dispenser can have shown that it is at rest: a late result, still this vend's."""
+"""Past the longest vend, and before the dispenser can have shown that it is at rest: late, and still this vend's."""
 
 WITH_A_WHOLE_TURN: Final = ("result_received", "result_journaled", "outcome_under_way", "captured")
 VICTIMS: Final = ("agent", "gateway", "broker", "database", "simulator")

@@ -276,32 +276,22 @@ def apply(
     for account_id, due in past.due.items():
         judge.expire(account_id, due)
     answers = [judge.answer(transfer) for transfer in batch]
-    return Applied(judge.rows, judge.touched, answers)
+    limited = {id: one for id, one in judge.accounts.items() if one.facts.is_limited}
+    return Applied(judge.rows, limited, answers)
 
 
 class _Judge:
     """A batch being judged: copies of what it changes, and the rows so far."""
 
     def __init__(self, accounts: Mapping[str, Standing], past: Past, serial: int, now_ms: int) -> None:
-        self._accounts = accounts
-        self._past = past
+        self.accounts = {id: one.copied() for id, one in accounts.items()}
+        self.rows: list[Row] = []
+        self._sequence = serial * BATCH_STEP
+        self._now_ms = now_ms
         self._transfers = dict(past.transfers)
         self._closed = set(past.closed_holds)
         self._reversed = set(past.reversed)
         self._causes = set(past.causes)
-        self.sequence = serial * BATCH_STEP
-        self.now_ms = now_ms
-        self.rows: list[Row] = []
-        self.touched: dict[str, Standing] = {}
-
-    def account(self, account_id: str) -> Standing | None:
-        """The account as it is now in this batch."""
-        standing = self.touched.get(account_id)
-        if standing is None:
-            standing = self._accounts.get(account_id)
-            if standing is not None and standing.facts.is_limited:
-                standing = self.touched[account_id] = standing.copied()
-        return standing
 
     def answer(self, transfer: Transfer) -> Booked | Refused:
         """Judge one transfer, and book it if it stands."""
@@ -344,7 +334,7 @@ class _Judge:
             0 if occurred_at is None else to_ms(occurred_at),
         )
         digest = row_hash(words)
-        debit, credit = self.account(debit_id), self.account(credit_id)
+        debit, credit = self.accounts.get(debit_id), self.accounts.get(credit_id)
         if before is not None:
             if before.row_hash != digest:
                 return Refused(id, "idempotency_conflict")
@@ -385,7 +375,7 @@ class _Judge:
         """What speaks against it by its kind, if anything."""
         id, kind = transfer.id, transfer.kind
         if kind is _HOLD or kind is _POST:
-            if expires_ms and (kind is _HOLD or expires_ms <= self.now_ms):
+            if expires_ms and (kind is _HOLD or expires_ms <= self._now_ms):
                 return Refused(id, "expiry_invalid")
             if debit.is_frozen:
                 return Refused(id, "account_frozen")
@@ -398,7 +388,7 @@ class _Judge:
                 return Refused(id, "not_reversible")
             if target.sequence in self._reversed:
                 return Refused(id, "already_reversed")
-            if debit.facts.owed_id is None or self.account(debit.facts.owed_id) is None:
+            if debit.facts.owed_id is None or debit.facts.owed_id not in self.accounts:
                 broken = _limit_broken(id, debit, credit, points, kind)
                 if broken is not None:
                     return broken
@@ -413,13 +403,12 @@ class _Judge:
 
     def expire(self, account_id: str, due: Due) -> None:
         """Book away what has ended, and note the next end."""
-        standing = self.account(account_id)
-        assert standing is not None
-        expired = None if standing.facts.expired_id is None else self.account(standing.facts.expired_id)
+        standing = self.accounts[account_id]
+        expired = None if standing.facts.expired_id is None else self.accounts[standing.facts.expired_id]
         if due.points:
             assert expired is not None, "points end only where the account says they go"
             assert due.points <= standing.posted - standing.held
-            id = f"expiry.{self.sequence}"
+            id = f"expiry.{self._sequence}"
             self._derive(id, standing, expired, due.points, Cause("expiry", id))
         standing.next_expiry_ms = due.next_expiry_ms
 
@@ -428,9 +417,8 @@ class _Judge:
         missing = points - (debit.posted - debit.held)
         if debit.facts.owed_id is None or not debit.facts.may_not_go_negative or missing <= 0:
             return
-        owed = self.account(debit.facts.owed_id)
-        assert owed is not None
-        self._derive(f"owed.{self.sequence}", owed, debit, missing, Cause("owed", transfer.id))
+        owed = self.accounts[debit.facts.owed_id]
+        self._derive(f"owed.{self._sequence}", owed, debit, missing, Cause("owed", transfer.id))
 
     def _after_credit(self, transfer: Transfer, debit: Standing, credit: Standing, expires_ms: int) -> None:
         """Note when new points end, and let them pay what is owed."""
@@ -440,17 +428,17 @@ class _Judge:
             credit.next_expiry_ms = min(expires_ms, credit.next_expiry_ms or expires_ms)
         if credit.facts.owed_id is None or credit.facts.owed_id == debit.facts.id:
             return
-        owed = self.account(credit.facts.owed_id)
+        owed = self.accounts.get(credit.facts.owed_id)
         if owed is None or owed.posted >= 0:
             return
         paid = min(-owed.posted, transfer.points, credit.posted - credit.held)
         if paid > 0:
-            self._derive(f"repaid.{self.sequence}", credit, owed, paid, Cause("repaid", transfer.id))
+            self._derive(f"repaid.{self._sequence}", credit, owed, paid, Cause("repaid", transfer.id))
 
     def _returned(self, account: Standing) -> None:
         """Points came back, perhaps into a lot that has ended: those may be used a while longer."""
         if account.facts.is_limited:
-            ends_ms = self.now_ms + RETURNED_LOT_LIFE_MS
+            ends_ms = self._now_ms + RETURNED_LOT_LIFE_MS
             account.next_expiry_ms = min(ends_ms, account.next_expiry_ms or ends_ms)
 
     def _derive(self, id: str, debit: Standing, credit: Standing, points: int, cause: Cause) -> None:
@@ -477,8 +465,8 @@ class _Judge:
     def _insert(self, kind: Kind, debit: Standing, credit: Standing, words: Words, digest: bytes) -> None:
         """Write the row, and move the points on the copies of its accounts."""
         points = words[4]
-        sequence = self.sequence
-        self.sequence = sequence + 1
+        sequence = self._sequence
+        self._sequence = sequence + 1
         debit_previous = credit_previous = UNCHAINED
         if debit.facts.is_limited:
             debit_previous, debit.last_sequence = debit.last_sequence, sequence
@@ -494,7 +482,7 @@ class _Judge:
             credit_previous, credit.last_sequence = credit.last_sequence, sequence
             credit.posted += points
         id, name, debit_id, credit_id = words[:4]
-        added = (self.now_ms, debit_previous, credit_previous, digest)
+        added = (self._now_ms, debit_previous, credit_previous, digest)
         self.rows.append((sequence, id, name, debit.facts.number, credit.facts.number, *words[4:], *added))
         self._transfers[id] = Known(sequence, name, debit_id, credit_id, points, digest)
 

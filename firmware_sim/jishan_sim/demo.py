@@ -29,7 +29,8 @@ from jishan_sim.demo_story import Told, tell
 @click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path("build/demo"), show_default=True)
 def demo(once: bool, as_json: bool, directory: Path) -> None:
     """Server, gateway, broker, a simulated machine and its agent on this computer, until Ctrl-C."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     if os.environ.get("FRESH"):
         shutil.rmtree(directory, ignore_errors=True)
     try:

@@ -13,6 +13,7 @@ import binascii
 import hmac
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -24,6 +25,8 @@ from jishan_protocol.errors import ProtocolError
 
 NONCE_BYTES: Final = 12
 MAX_CREDENTIAL_BYTES: Final = 200
+MAX_REMEMBERED: Final = 20_000
+"""Derived keys that are remembered: one for each machine that a gateway looks after."""
 _CREDENTIAL_MEMBERS: Final = frozenset({"card", "member", "pin"})
 
 
@@ -40,6 +43,7 @@ class Credential:
         return f"Credential({'card' if self.card else 'member'}, {'with' if self.pin else 'without'} PIN)"
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _derived(machine_key: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(machine_key)
 

@@ -55,6 +55,8 @@ CLOCK_SLACK: Final = timedelta(seconds=5)
 SESSION_SLACK: Final = timedelta(seconds=60)
 """A message that an old session made this long after the new one appeared was made by a second program."""
 
+_CONTENT: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+
 log = structlog.get_logger(__name__)
 
 Payload = tuple[str, bytes]
@@ -165,7 +167,7 @@ def _open(topic: str, payload: bytes, vending: Vending) -> Incoming:
 
 def _content_hash(envelope: Envelope) -> str:
     """What a sequence number stands for: the session is left out, a message is sealed anew when it is sent again."""
-    content = json.dumps([envelope.id, envelope.type, envelope.body], sort_keys=True, ensure_ascii=False)
+    content = _CONTENT.encode([envelope.id, envelope.type, envelope.body])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

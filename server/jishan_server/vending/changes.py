@@ -24,6 +24,8 @@ from jishan_server.ledger.model import Cause, Kind, Transfer
 from jishan_server.vending import tables
 from jishan_server.vending.model import Redemption
 
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
+
 REDEMPTION_OPEN: Final = "redemption_open"
 """The alert that a redemption in doubt, or open for too long, has; its number is the ticket that a resident is told."""
 
@@ -85,7 +87,7 @@ class Changes:
                 "verdict": verdict,
                 "state": redemption.state,
                 "message_id": said.message_id,
-                "evidence": json.dumps(said.evidence, ensure_ascii=False, sort_keys=True),
+                "evidence": _JSON.encode(said.evidence),
                 "recorded_at": self.now,
             }
         )
@@ -102,7 +104,7 @@ class Changes:
                 "estate_id": estate_id,
                 "machine_id": about.get("machine_id"),
                 "redemption_id": about.get("redemption_id"),
-                "detail": json.dumps(detail, ensure_ascii=False, sort_keys=True),
+                "detail": _JSON.encode(detail),
                 "opened_at": self.now,
             }
         )
@@ -128,7 +130,7 @@ def step(changes: Changes, redemption: Redemption, event: Event, said: Said) -> 
                 "state": after.state,
                 "event": event,
                 "message_id": said.message_id,
-                "evidence": json.dumps(said.evidence, ensure_ascii=False, sort_keys=True),
+                "evidence": _JSON.encode(said.evidence),
                 "recorded_at": changes.now,
             }
         )
@@ -145,7 +147,8 @@ def step(changes: Changes, redemption: Redemption, event: Event, said: Said) -> 
 
 
 def _follow(changes: Changes, before: Redemption, state: State, event: Event, said: Said) -> Redemption:
-    after = replace(before, state=state, changed_at=changes.now)
+    is_over = state in (State.CAPTURED, State.VOIDED)
+    after = replace(before, state=state, changed_at=changes.now, is_reserved=before.is_reserved and not is_over)
     slot = changes.slot(before)
     match state:
         case State.CAPTURED | State.VOIDED:
@@ -156,7 +159,6 @@ def _follow(changes: Changes, before: Redemption, state: State, event: Event, sa
             if before.is_reserved:
                 slot.reserved -= 1
                 slot.stock -= 1 if state is State.CAPTURED else 0
-            after = replace(after, is_reserved=False)
             if event in (Event.NOT_DISPENSED, Event.PROVED_NOT_DISPENSED):
                 # What should have left and stayed is a coil for a person to look at, whoever found it out.
                 slot.closes = "not_dispensed"

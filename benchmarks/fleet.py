@@ -262,6 +262,7 @@ def drive(plan: Plan) -> dict[str, Any]:
     client.loop_forever()
     return {
         "redemptions_per_s": tally.redemptions / plan.seconds,
+        "all_redemptions": len(tally.acknowledged_ms),
         "replays": tally.replays / (tally.messages + tally.replays),
         "answered_p99_ms": statistics.quantiles(tally.answered_ms, n=100, method="inclusive")[98],
         "acknowledged_p99_ms": statistics.quantiles(tally.acknowledged_ms, n=100, method="inclusive")[98],

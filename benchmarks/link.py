@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,11 +53,11 @@ def whole_path(seconds: float, machines: int) -> Row:
             plan = Plan(port, seconds, site.machines, PRODUCT, POINTS, STOCK * len(SELECTIONS))
             file = folder / "plan.json"
             file.write_text(json.dumps(dataclasses.asdict(plan)))
-            used_s, begun_s = cpu_s(where["pid"]), time.monotonic()
+            before_s = cpu_s(where["pid"])
             command = [sys.executable, "-m", "benchmarks.fleet", str(file)]
             driver = subprocess.run(command, capture_output=True, text=True)
             assert driver.returncode == 0, driver.stderr
-            cores = (cpu_s(where["pid"]) - used_s) / (time.monotonic() - begun_s)
+            used_s = cpu_s(where["pid"]) - before_s
         after = _echoes(port, seconds / 3)
         site.verify()
     seen = json.loads(driver.stdout)
@@ -73,7 +72,8 @@ def whole_path(seconds: float, machines: int) -> Row:
         f"({5 * seen['redemptions_per_s']:.0f} messages/s), {echoes:.0f} echoes/s; "
         f"p99 to the answer {seen['answered_p99_ms']:.0f} ms, "
         f"to the acknowledgement {seen['acknowledged_p99_ms']:.0f} ms; "
-        f"{seen['replays']:.1%} repeated; the server took {cores:.2f} of a core",
+        f"{seen['replays']:.1%} repeated; "
+        f"{1_000 * used_s / seen['all_redemptions']:.2f} ms of processor for each redemption in the server",
     }
 
 

@@ -18,18 +18,17 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import pytest
 
@@ -66,7 +65,7 @@ def wait_for(look: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -
     raise AssertionError(f"did not come within {patience_s} s: {what}")
 
 
-def missing(program: str) -> None:
+def missing(program: str) -> NoReturn:
     """Skip the test because a program is not installed; where everything must be, fail."""
     assert os.environ.get("CI") != "true", f"{program} is not installed"
     pytest.skip(f"{program} is not installed")
@@ -431,21 +430,3 @@ class Site:
             f"acl_file {folder}/acl\nuse_username_as_clientid true\nset_tcp_nodelay true\n"
         )
         return self.program("broker", [str(program), "-c", str(folder / "mosquitto.conf")])
-
-
-def is_listening(port: int) -> bool:
-    """Whether something answers on a port of this host."""
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def opened(site: Site) -> Iterator[Site]:
-    """A site that is closed at the end of the block."""
-    try:
-        yield site
-    finally:
-        site.close()

@@ -199,7 +199,7 @@ class Town:
     @staticmethod
     def _code_in(printed: str) -> str:
         (code,) = re.findall(r'"claim_code": "(.*)"', printed)
-        return code
+        return str(code)
 
 
 ENROLL, SELL = blocks(3)[0].strip().split("\n")

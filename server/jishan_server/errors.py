@@ -22,282 +22,306 @@ class Code(NamedTuple):
 
 CODES: Final[dict[str, Code]] = {
     # The ledger
-    "account_exists": Code(409, "这个账户已经有了,没有重复建立。", "This account exists already; nothing was changed."),
+    "account_exists": Code(
+        409, "这个账户已经有了，没有重复建立。", "This account exists already; nothing was changed."
+    ),
     "account_frozen": Code(
         409,
-        "这个账户已冻结,暂时不能使用积分。积分都在,请联系小区工作人员。",
+        "这个账户已冻结，暂时不能使用积分。积分都在，请联系小区工作人员。",
         "This account is frozen. The points are safe; please ask the estate's staff.",
     ),
     "account_unknown": Code(404, "没有找到这个积分账户。", "There is no such points account."),
     "already_reversed": Code(
-        409, "这一笔已经冲正过了,没有重复处理。", "This entry was reversed before; nothing was done twice."
+        409, "这一笔已经冲正过了，没有重复处理。", "This entry was reversed before; nothing was done twice."
     ),
     "capture_not_whole": Code(
-        409, "扣除的积分必须与预留的一致,没有改动。", "A capture takes the whole hold; nothing was changed."
+        409, "扣除的积分必须与预留的一致，没有改动。", "A capture takes the whole hold; nothing was changed."
     ),
-    "cause_booked": Code(409, "这件事已经记过账了,没有重复处理。", "This was booked before; nothing was done twice."),
+    "cause_booked": Code(409, "这件事已经记过账了，没有重复处理。", "This was booked before; nothing was done twice."),
     "expiry_invalid": Code(
-        422, "有效期必须晚于现在,没有改动。", "Points must end later than now. Nothing was changed."
+        422, "有效期必须晚于现在，没有改动。", "Points must end later than now. Nothing was changed."
     ),
     "hold_closed": Code(
-        409, "这笔预留的积分已经处理过了,没有重复处理。", "This hold was closed before; nothing was done twice."
+        409, "这笔预留的积分已经处理过了，没有重复处理。", "This hold was closed before; nothing was done twice."
     ),
     "hold_unknown": Code(404, "没有找到这笔预留的积分。", "There is no such hold."),
     "idempotency_conflict": Code(
         409,
-        "同一个请求编号已用于另一项内容,这次没有改动。请换一个编号再提交。",
+        "同一个请求编号已用于另一项内容，这次没有改动。请换一个编号再提交。",
         "This request id was used for something else. Nothing was changed; please send it with a new id.",
     ),
     "not_enough_points": Code(
         409,
-        "积分不够:这件需要{needed}分,现在可用{available}分。没有扣分。",
+        "积分不够，没有扣分。这件要{needed}分，您现在可用{available}分。",
         "Not enough points: this takes {needed}, and {available} are available. Nothing was taken.",
     ),
-    "not_owed": Code(409, "没有这么多欠分({owed}),没有改动。", "Only {owed} points are owed. Nothing was changed."),
-    "not_reversible": Code(409, "这一笔不能冲正,没有改动。", "This entry cannot be reversed. Nothing was changed."),
+    "not_owed": Code(409, "只欠{owed}分，没有改动。", "Only {owed} points are owed. Nothing was changed."),
+    "not_reversible": Code(409, "这一笔不能冲正，没有改动。", "This entry cannot be reversed. Nothing was changed."),
     "points_invalid": Code(
         422,
-        "积分必须是 1 到 1000000 之间的整数,没有改动。",
+        "积分必须是 1 到 1000000 之间的整数，没有改动。",
         "Points must be a whole number from 1 to 1000000. Nothing was changed.",
     ),
     "same_account": Code(
         422,
-        "转出和转入不能是同一个账户,没有改动。",
+        "转出和转入不能是同一个账户，没有改动。",
         "Points cannot move from an account to itself. Nothing was changed.",
     ),
     "transfer_unknown": Code(404, "没有找到这一笔记录。", "There is no such entry."),
     # People: residents, cards, member number and PIN
     "card_blocked": Code(
         403,
-        "这张卡已停用,积分都在。请到小区服务点换卡。",
+        "这张卡已停用，积分都在。请到小区服务点补卡。",
         "This card is blocked. The points are safe; please have it replaced at the estate's desk.",
     ),
     "card_invalid": Code(
         422,
-        "卡号格式不对:应为卡芯片号的十六进制大写,高位在前。没有改动。",
+        "卡号格式不对：应为卡芯片号的十六进制大写，高位在前。没有改动。",
         "This is not a card number: uppercase hex of the chip's UID, most significant byte first. Nothing was changed.",
     ),
-    "card_taken": Code(409, "这张卡已经登记过了,没有改动。", "This card is bound already. Nothing was changed."),
+    "card_taken": Code(409, "这张卡已经登记过了，没有改动。", "This card is bound already. Nothing was changed."),
     "card_unknown": Code(
         404,
-        "没有认出这张卡,没有扣分。请到小区服务点登记。",
+        "这张卡还没有登记，没有扣分。请到小区服务点登记。",
         "This card is not known. Nothing was taken; please register it at the estate's desk.",
     ),
     "estate_unknown": Code(404, "没有找到这个小区。", "There is no such estate."),
-    "estate_exists": Code(409, "这个小区编号已经有了,没有改动。", "This estate id is taken. Nothing was changed."),
+    "estate_exists": Code(409, "这个小区编号已经有了，没有改动。", "This estate id is taken. Nothing was changed."),
     "member_unknown": Code(
         403,
-        "会员号或密码不对,没有扣分。",
-        "The member number or the PIN is wrong. Nothing was taken.",
+        "会员号或密码不对，没有扣分。请核对后再试。",
+        "The member number or the PIN is wrong. Nothing was taken; please check both.",
     ),
-    "phone_invalid": Code(422, "电话号码格式不对,没有改动。", "This is not a phone number. Nothing was changed."),
-    "pin_invalid": Code(422, "密码应为 4 到 8 位数字,没有改动。", "A PIN has 4 to 8 digits. Nothing was changed."),
+    "phone_invalid": Code(422, "电话号码格式不对，没有改动。", "This is not a phone number. Nothing was changed."),
+    "pin_invalid": Code(422, "密码应为 4 到 8 位数字，没有改动。", "A PIN has 4 to 8 digits. Nothing was changed."),
     "pin_locked": Code(
         429,
-        "密码错了{tries}次,会员号暂停使用{minutes}分钟,积分都在。现在仍可以刷卡。",
+        "密码输错{tries}次了，{minutes}分钟内不能用会员号兑换。积分都在，您仍可以刷卡。",
         "The PIN was wrong {tries} times: number and PIN rest for {minutes} minutes. "
         "The points are safe, and the card still works.",
     ),
     "pin_required": Code(
         403,
-        "今天免密额度已用完,请输入密码。没有扣分。",
+        "今天免密的额度已用完，没有扣分。请输入密码。",
         "Today's limit without a PIN is reached; please enter the PIN. Nothing was taken.",
     ),
-    "pin_wrong": Code(403, "密码不对,没有扣分。请再试一次。", "The PIN is wrong. Nothing was taken; please try again."),
+    "pin_wrong": Code(
+        403, "密码不对，没有扣分。请再试一次。", "The PIN is wrong. Nothing was taken; please try again."
+    ),
     "resident_frozen": Code(
         403,
-        "账户已冻结,暂时不能兑换。积分都在,请联系小区工作人员。",
+        "您的账户已冻结，暂时不能兑换。积分都在，请联系小区工作人员。",
         "This account is frozen. The points are safe; please ask the estate's staff.",
     ),
     "resident_unknown": Code(404, "没有找到这位居民。", "There is no such resident."),
     "resident_elsewhere": Code(
         403,
-        "这位居民属于别的小区,没有改动。",
-        "This resident belongs to another estate. Nothing was changed.",
+        "账户属于别的小区，不能在这里使用。积分没有变动。",
+        "This account belongs to another estate and cannot be used here. No points moved.",
     ),
     # Staff, roles and tokens
-    "forbidden": Code(403, "您没有做这件事的权限,没有改动。", "You are not permitted to do this. Nothing was changed."),
+    "forbidden": Code(
+        403, "您没有做这件事的权限，没有改动。", "You are not permitted to do this. Nothing was changed."
+    ),
     "login_failed": Code(401, "账号或密码不对。", "The login or the password is wrong."),
     "login_invalid": Code(
         422,
-        "账号名应为 3 到 40 个小写字母、数字或 . _ -,以字母开头。没有改动。",
+        "账号名应为 3 到 40 个小写字母、数字或 . _ -，以字母开头。没有改动。",
         "A login has 3 to 40 lower-case letters, digits or . _ -, and starts with a letter. Nothing was changed.",
     ),
     "login_locked": Code(
         429,
-        "连续错误次数太多,请{minutes}分钟后再试。",
+        "连续错误次数太多，请{minutes}分钟后再试。",
         "Too many wrong tries; please try again in {minutes} minutes.",
     ),
-    "login_taken": Code(409, "这个账号名已被使用,没有改动。", "This login is taken. Nothing was changed."),
+    "login_taken": Code(409, "这个账号名已被使用，没有改动。", "This login is taken. Nothing was changed."),
     "password_invalid": Code(
-        422, "密码至少 10 个字符,没有改动。", "A password has at least 10 characters. Nothing was changed."
+        422, "密码至少 10 个字符，没有改动。", "A password has at least 10 characters. Nothing was changed."
     ),
     "staff_unknown": Code(404, "没有找到这位工作人员。", "There is no such member of staff."),
-    "token_expired": Code(401, "登录已过期,请重新登录。", "The token has expired; please log in again."),
+    "token_expired": Code(401, "登录已过期，请重新登录。", "The token has expired; please log in again."),
     "token_invalid": Code(401, "请先登录。", "Please log in first."),
     # Credits
     "credit_amount": Code(
         422,
-        "分钟数和积分请只填一项,没有改动。",
+        "分钟数和积分请只填一项，没有改动。",
         "Give either minutes or points, not both and not neither. Nothing was changed.",
     ),
     "credit_closed": Code(
         409,
-        "这条记录已经处理过了({state}),没有重复处理。",
-        "This credit was decided before ({state}); nothing was done twice.",
+        "这条记录已经处理过了，没有重复处理。",
+        "This credit was decided before; nothing was done twice.",
+    ),
+    "credit_not_approved": Code(
+        409,
+        "这条记录没有通过审核，没有积分可以冲正。",
+        "This credit is not approved; there are no points to take back.",
     ),
     "credit_own": Code(
-        403, "不能审核给自己的积分,没有改动。", "Nobody approves a credit to themselves. Nothing was changed."
+        403, "不能审核给自己的积分，没有改动。", "Nobody approves a credit to themselves. Nothing was changed."
     ),
     "credit_same_person": Code(
         403,
-        "记录人和审核人不能是同一个人,没有改动。请另一位同事审核。",
+        "记录人和审核人不能是同一个人，没有改动。请另一位同事审核。",
         "The recorder cannot be the approver. Nothing was changed; please ask a colleague.",
     ),
     "credit_too_short": Code(
         422,
-        "时长不足以折算 1 分(每{minutes}分钟 1 分),没有改动。",
+        "时长不足以折算 1 分（每{minutes}分钟 1 分），没有改动。",
         "This is too short for a point (1 point for {minutes} minutes). Nothing was changed.",
     ),
     "credit_unknown": Code(404, "没有找到这条积分记录。", "There is no such credit."),
     "minutes_invalid": Code(
-        422, "分钟数应为 1 到 1440 的整数,没有改动。", "Minutes are a whole number from 1 to 1440. Nothing was changed."
+        422,
+        "分钟数应为 1 到 1440 的整数，没有改动。",
+        "Minutes are a whole number from 1 to 1440. Nothing was changed.",
+    ),
+    "reversal_own": Code(
+        403, "不能冲正自己的积分，没有改动。", "Nobody reverses a credit of their own. Nothing was changed."
     ),
     # Machines, planograms and redemptions
     "another_redemption_open": Code(
         409,
-        "您还有一件正在出货,请稍等。没有扣分。",
+        "您上一件还在出货，请稍等。这次没有扣分。",
         "Another redemption of yours is still open; please wait a moment. Nothing was taken.",
     ),
     "changed": Code(
         409,
-        "商品或积分刚刚更新,没有扣分。请重新选择。",
+        "商品或积分刚刚更新，没有扣分。请重新选择。",
         "The item or its price has just changed. Nothing was taken; please choose again.",
     ),
     "alert_still_open": Code(
         409,
-        "兑换还没有处理完,提醒会随它一起结束。没有改动。",
+        "这次兑换还没有处理完，处理完后提醒会自动结束。没有改动。",
         "The redemption is still open; the alert ends with it. Nothing was changed.",
     ),
     "alert_unknown": Code(404, "没有找到这条提醒。", "There is no such alert."),
-    "claim_code_expired": Code(410, "注册码已过期,请重新生成。", "This claim code has expired; please make a new one."),
-    "claim_code_unknown": Code(404, "注册码不对。", "There is no such claim code."),
+    "claim_code_expired": Code(
+        410, "注册码已过期，请重新生成。", "This claim code has expired; please make a new one."
+    ),
+    "claim_code_unknown": Code(
+        404, "注册码不对，请核对后再输入。", "This claim code is wrong; please check it and type it again."
+    ),
     "claim_code_used": Code(
-        409, "注册码已经用过了,请重新生成。", "This claim code was used before; please make a new one."
+        409, "注册码已经用过了，请重新生成。", "This claim code was used before; please make a new one."
     ),
     "daily_limit": Code(
-        409, "今天的兑换额度已用完,没有扣分。", "Today's redemption limit is reached. Nothing was taken."
+        409, "今天的兑换额度已用完，没有扣分。", "Today's redemption limit is reached. Nothing was taken."
     ),
     "decision_own": Code(
         403,
-        "不能处理自己的兑换,没有改动。",
+        "不能处理自己的兑换，没有改动。",
         "Nobody decides on a redemption of their own. Nothing was changed.",
     ),
     "journal_must_be_new": Code(
         409,
-        "这台机器的旧记录不能再用,请让它以新的记录重新注册。没有改动。",
+        "这台机器不能再用旧的记录，请换新记录重新注册。没有改动。",
         "This machine's old journal is not let in again; enrol it with a new one. Nothing was changed.",
     ),
     "machine_catching_up": Code(
         409,
-        "机器正在补传记录,请稍后再试。没有扣分。",
+        "机器正在补传记录，请稍后再试。没有扣分。",
         "The machine is still catching up; please try again soon. Nothing was taken.",
     ),
-    "machine_closed": Code(409, "机器暂停服务,没有扣分。", "The machine is closed for now. Nothing was taken."),
+    "machine_closed": Code(409, "机器暂停服务，没有扣分。", "The machine is closed for now. Nothing was taken."),
     "machine_enrolled_too_often": Code(
         409,
-        "这台机器注册次数已达上限({limit}),请换一个机器编号。",
+        "这台机器注册次数已达上限（{limit}），请换一个机器编号。",
         "This machine was enrolled {limit} times; please give it a new id.",
     ),
-    "machine_exists": Code(409, "这个机器编号已经有了,没有改动。", "This machine id is taken. Nothing was changed."),
+    "machine_exists": Code(409, "这个机器编号已经有了，没有改动。", "This machine id is taken. Nothing was changed."),
     "machine_must_enroll": Code(
         409,
-        "这台机器({state})需要重新注册,没有改动。",
-        "This machine ({state}) has to enrol again. Nothing was changed.",
+        "这台机器需要重新注册，没有改动。",
+        "This machine has to enrol again. Nothing was changed.",
     ),
     "machine_unknown": Code(404, "没有找到这台机器。", "There is no such machine."),
     "planogram_conflict": Code(
         409,
-        "货道表已被别人更新,没有改动。请刷新后再提交。",
+        "货道表已被别人更新，没有改动。请刷新后再提交。",
         "The planogram was changed by someone else. Nothing was changed; please load it again.",
     ),
     "planogram_invalid": Code(
-        422, "货道表有误:{detail}。没有改动。", "The planogram is wrong: {detail}. Nothing was changed."
+        422, "货道表有误：{detail}。没有改动。", "The planogram is wrong: {detail}. Nothing was changed."
     ),
-    "product_exists": Code(409, "这个商品编号已经有了,没有改动。", "This product id is taken. Nothing was changed."),
-    "reason_required": Code(422, "请填写原因,没有改动。", "Please give a reason. Nothing was changed."),
+    "product_exists": Code(409, "这个商品编号已经有了，没有改动。", "This product id is taken. Nothing was changed."),
+    "reason_required": Code(422, "请填写原因，没有改动。", "Please give a reason. Nothing was changed."),
     "redemption_not_captured": Code(
         409,
-        "这次兑换没有扣过分({state}),不能退回。",
-        "This redemption took no points ({state}); there is nothing to give back.",
+        "这次兑换没有扣过分，没有可退的积分。",
+        "This redemption took no points; there is nothing to give back.",
     ),
     "redemption_not_in_doubt": Code(
         409,
-        "这次兑换不是待确认状态({state}),没有改动。",
-        "This redemption is not in doubt ({state}). Nothing was changed.",
+        "这次兑换不需要人工确认，没有改动。",
+        "This redemption is not in doubt. Nothing was changed.",
     ),
-    "redemption_not_open": Code(
-        409, "这次兑换已经结束({state}),没有改动。", "This redemption is over ({state}). Nothing was changed."
-    ),
+    "redemption_not_open": Code(409, "这次兑换已经结束，没有改动。", "This redemption is over. Nothing was changed."),
     "redemption_unknown": Code(404, "没有找到这次兑换。", "There is no such redemption."),
     "second_person_required": Code(
         403,
-        "30 天内次数较多,需要另一位工作人员确认。没有改动。",
+        "30 天内这类处理较多，需要再请一位工作人员确认。没有改动。",
         "There were several in 30 days: a second person must confirm. Nothing was changed.",
     ),
     "selection_closed": Code(
         409,
-        "这个货道暂停使用,没有扣分。请选别的。",
+        "这个货道暂停使用，没有扣分。请选别的。",
         "This selection is closed. Nothing was taken; please choose another.",
     ),
-    "selection_unknown": Code(404, "没有这个货道,没有扣分。", "There is no such selection. Nothing was taken."),
-    "sold_out": Code(409, "已售完,没有扣分。请选别的。", "Sold out. Nothing was taken; please choose another."),
+    "selection_unknown": Code(
+        404,
+        "没有这个货道号，没有扣分。请重新选择。",
+        "There is no such selection. Nothing was taken; please choose another.",
+    ),
+    "sold_out": Code(409, "这件已经兑完，没有扣分。请选别的。", "Sold out. Nothing was taken; please choose another."),
     "stock_invalid": Code(
         422,
-        "库存应为 0 到容量之间的整数,没有改动。",
+        "库存应为 0 到容量之间的整数，没有改动。",
         "Stock is a whole number from 0 to capacity. Nothing was changed.",
     ),
     "too_many_unknown_cards": Code(
         429,
-        "不认识的卡刷得太多,请稍后再试。没有扣分。",
+        "没登记的卡刷得太多了，请稍后再试。没有扣分。",
         "Too many unknown cards; please try again soon. Nothing was taken.",
     ),
     # HTTP
-    "bad_request": Code(400, "请求格式不对,没有改动。", "The request is malformed. Nothing was changed."),
+    "bad_request": Code(400, "请求格式不对，没有改动。", "The request is malformed. Nothing was changed."),
     "body_too_large": Code(
         413,
-        "内容太大(上限{limit}字节),没有改动。",
+        "内容太大（上限{limit}字节），没有改动。",
         "The body is too large (at most {limit} bytes). Nothing was changed.",
     ),
-    "cursor_invalid": Code(400, "翻页位置不对,请从头查询。", "The cursor is not one of ours; please start over."),
+    "cursor_invalid": Code(
+        400, "翻页已失效，请从第一页重新查询。", "The cursor is not one of ours; please start over."
+    ),
     "fields_invalid": Code(
-        422, "有字段填写不对:{names}。没有改动。", "Some fields are wrong: {names}. Nothing was changed."
+        422, "有字段填写不对：{names}。没有改动。", "Some fields are wrong: {names}. Nothing was changed."
     ),
     "idempotency_key_invalid": Code(
         400,
-        "Idempotency-Key 应为 8 到 80 个可见字符,没有改动。",
+        "Idempotency-Key 应为 8 到 80 个可见字符，没有改动。",
         "An Idempotency-Key has 8 to 80 visible ASCII characters. Nothing was changed.",
     ),
     "idempotency_key_required": Code(
-        400, "请带上 Idempotency-Key,没有改动。", "An Idempotency-Key header is required. Nothing was changed."
+        400, "请带上 Idempotency-Key，没有改动。", "An Idempotency-Key header is required. Nothing was changed."
     ),
     "internal_error": Code(
         500,
-        "系统出错了。请用同一个编号再试一次,不会重复处理。",
+        "系统出错了。请用同一个编号再试一次，不会重复处理。",
         "Something failed on our side. Please repeat it with the same key; nothing is done twice.",
     ),
-    "json_invalid": Code(400, "内容不是有效的 JSON,没有改动。", "The body is not valid JSON. Nothing was changed."),
-    "json_too_deep": Code(400, "JSON 嵌套太深,没有改动。", "The JSON is nested too deeply. Nothing was changed."),
+    "json_invalid": Code(400, "内容不是有效的 JSON，没有改动。", "The body is not valid JSON. Nothing was changed."),
+    "json_too_deep": Code(400, "JSON 嵌套太深，没有改动。", "The JSON is nested too deeply. Nothing was changed."),
     "media_type_unsupported": Code(
-        415, "请用 application/json 提交,没有改动。", "Please send application/json. Nothing was changed."
+        415, "请用 application/json 提交，没有改动。", "Please send application/json. Nothing was changed."
     ),
     "method_not_allowed": Code(405, "这个地址不支持这种操作。", "This address does not take this method."),
     "not_acceptable": Code(406, "没有这种格式。", "There is no such representation."),
     "not_found": Code(404, "没有找到。", "Not found."),
-    "rate_limited": Code(429, "请求太频繁,请稍后再试。", "Too many requests; please try again later."),
+    "rate_limited": Code(429, "请求太频繁，请稍后再试。", "Too many requests; please try again later."),
     "unavailable": Code(
         503,
-        "系统正忙或正在停止,没有改动。请稍后用同一个编号再试。",
+        "系统正忙或正在停止，没有改动。请稍后用同一个编号再试。",
         "The server is busy or stopping. Please repeat it soon with the same key; nothing is done twice.",
     ),
 }

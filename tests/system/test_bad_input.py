@@ -220,7 +220,7 @@ def choose_first(shop: Shop, machine: SimulatedMachine) -> str:
     machine.press(13)
     shop.run(1_000)
     assert machine.agent is not None
-    assert machine.agent.status.said.zh == f"{PRODUCT['name_zh']},2分。请刷卡。"
+    assert machine.agent.status.said.zh == f"{PRODUCT['name_zh']}，2分。请刷卡。"
     return shop.said(machine)
 
 
@@ -244,7 +244,7 @@ def test_a_second_redemption_while_one_is_open_is_refused(shop: Shop, machine: S
 def test_too_few_points_are_refused_with_both_numbers(shop: Shop, machine: SimulatedMachine) -> None:
     shop.office.credit(2, 1)
     assert denied(shop, machine, shop.card(2)) == "not_enough_points"
-    assert "需要2分" in last(shop, Denied).text_zh
+    assert "要2分" in last(shop, Denied).text_zh
     assert "1分" in last(shop, Denied).text_zh
 
 
@@ -421,7 +421,7 @@ def test_names_with_rare_signs_and_emoji_pass_unharmed_from_http_to_the_machine_
         machine.press(13)
         shop.run(1_000)
     # The product's name: HTTP -> database -> planogram -> machine -> what it says.
-    assert machine.agent.status.said.zh == "𠮷祥肥皂🧼,2分。请刷卡。"
+    assert machine.agent.status.said.zh == "𠮷祥肥皂🧼，2分。请刷卡。"
     assert machine.agent.status.said.en == "Soap 🧼, 2 points. Please tap your card."
     shop.run(UP_MS)
     for number, name in enumerate(NAMES):

@@ -64,3 +64,12 @@ def reject_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
     """Reject, with a reason: no points move."""
     decision = volunteering.DecideCredit(actor(), credit_id, body["reason"])
     return change("reject_credit", decision, key_required=True)
+
+
+@credits.post("/credits/<id:credit_id>/reverse")
+@credits.takes(schemas.Why)
+@credits.answers(200, schemas.Credit)
+def reverse_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
+    """Take an approved credit back, once, with a reason: what is spent already becomes owed."""
+    reversal = volunteering.ReverseCredit(actor(), credit_id, body["reason"])
+    return change("reverse_credit", reversal, key_required=True)

@@ -15,6 +15,7 @@ from jishan_server.volunteering.rules import MAX_MINUTES, MAX_POINTS
 MAX_NAME: Final = 100
 MAX_TEXT: Final = 500
 MAX_PAGE: Final = 200
+CREDIT_STATES: Final = ("recorded", "approved", "rejected", "reversed")
 
 
 class Strict(Schema):
@@ -217,12 +218,16 @@ class Credit(Schema):
     decided_at = an_instant()
     decision_reason = fields.String(allow_none=True)
     transfer_id = fields.String(allow_none=True)
+    reversed_by = fields.String(allow_none=True)
+    reversed_at = an_instant()
+    reversal_reason = fields.String(allow_none=True)
+    reversal_transfer_id = fields.String(allow_none=True)
 
 
 class CreditsWanted(Paging):
     estate_id = an_id(load_default=None)
     resident_id = an_id(load_default=None)
-    state = fields.String(load_default=None, validate=validate.OneOf(["recorded", "approved", "rejected"]))
+    state = fields.String(load_default=None, validate=validate.OneOf(CREDIT_STATES))
 
 
 class Balance(Schema):

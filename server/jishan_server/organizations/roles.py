@@ -34,6 +34,7 @@ class Permission(StrEnum):
     CREDIT_READ = "credit_read"
     CREDIT_RECORD = "credit_record"
     CREDIT_APPROVE = "credit_approve"
+    CREDIT_REVERSE = "credit_reverse"
     MACHINE_READ = "machine_read"
     MACHINE_WRITE = "machine_write"
     REDEMPTION_READ = "redemption_read"
@@ -56,6 +57,7 @@ PERMISSIONS: Final[Mapping[Permission, frozenset[Role]]] = {
     Permission.CREDIT_READ: frozenset({_A, _C, _P}),
     Permission.CREDIT_RECORD: frozenset({_A, _C}),
     Permission.CREDIT_APPROVE: frozenset({_A, _P}),
+    Permission.CREDIT_REVERSE: frozenset({_A, _P}),
     Permission.MACHINE_READ: frozenset({_A, _C, _P, _O}),
     Permission.MACHINE_WRITE: frozenset({_A, _O}),
     Permission.REDEMPTION_READ: frozenset({_A, _C, _P, _O}),

@@ -1,7 +1,8 @@
 """Credits: recorded by one person, approved by another, and only then posted to the ledger, in the same transaction.
 
 The recorder never approves, and nobody approves a credit to themselves. A wrong credit is corrected by a reversal and a
-new one; nothing is edited.
+new one; nothing is edited. A reversal takes what is available; what is spent already becomes owed, and later credits
+pay it first (decisions, "The ledger").
 """
 
 from collections.abc import Collection, Sequence
@@ -48,6 +49,15 @@ class DecideCredit:
     actor: str
     credit_id: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReverseCredit:
+    """Take an approved credit back; `reason` is required."""
+
+    actor: str
+    credit_id: str
+    reason: str
 
 
 def record_credit(connection: Connection, operation: Operation, now: datetime, rules: CreditRules) -> dict[str, Any]:
@@ -147,6 +157,55 @@ def reject_credit(connection: Connection, operation: Operation, now: datetime) -
     if error is not None:
         raise error
     _close(connection, [(operation, None)], "rejected", now)
+    return view(connection, body.credit_id)
+
+
+def reverse_credit(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+    """Take an approved credit's points back, once: what is available at once, the rest as what the resident owes.
+
+    Refusals: reason_required, credit_unknown, forbidden, reversal_own, already_reversed, credit_not_approved.
+    """
+    body: ReverseCredit = operation.body
+    if not body.reason.strip():
+        raise DomainError("reason_required")
+    found = _locked(connection, {body.credit_id}).get(body.credit_id)
+    if found is None:
+        raise DomainError("credit_unknown", id=body.credit_id)
+    permit(connection, body.actor, Permission.CREDIT_REVERSE, found["estate_id"])
+    if resident_of(connection, body.actor) == found["resident_id"]:
+        raise DomainError("reversal_own")
+    if found["state"] == "reversed":
+        raise DomainError("already_reversed")
+    if found["state"] != "approved":
+        raise DomainError("credit_not_approved", state=found["state"])
+    reversal = Transfer(
+        id=derived_id(body.credit_id, "reversal"),
+        kind=Kind.REVERSAL,
+        debit=account_of(found["resident_id"]),
+        credit=f"sys:issuance:{found['estate_id']}",
+        points=found["points"],
+        cause=Cause("credit", body.credit_id),
+        actor=body.actor,
+        reason="credit_reversed",
+        rule_version=found["rule_version"],
+        reverses_id=found["transfer_id"],
+    )
+    (answer,) = book(connection, [reversal], now)
+    if isinstance(answer, Refused):
+        raise DomainError(answer.code, **answer.fields)
+    connection.execute(
+        update(credits)
+        .where(credits.c.id == body.credit_id)
+        .values(
+            state="reversed",
+            reversed_by=body.actor,
+            reversed_at=now,
+            reversal_reason=body.reason,
+            reversal_transfer_id=reversal.id,
+        )
+    )
+    entry = audit.Entry(body.actor, "credit_reversed", ("credit", body.credit_id), operation.id)
+    audit.record_all(connection, now, [entry])
     return view(connection, body.credit_id)
 
 
@@ -257,4 +316,4 @@ def _close(connection: Connection, decided: Sequence[tuple[Operation, str | None
 
 
 def _view(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"recorded_at": iso(row["recorded_at"]), "decided_at": iso(row["decided_at"])}
+    return row | {name: iso(row[name]) for name in ("recorded_at", "decided_at", "reversed_at")}

@@ -79,7 +79,7 @@ def _show(directory: Path) -> None:
             words = machine.status().get("said", {})
             if words and words["code"] != said:
                 said = words["code"]
-                click.echo(f"  {time.strftime('%H:%M:%S')} 机器 {machine.id}: {words['zh']} / {words['en']}")
+                click.echo(f"  {time.strftime('%H:%M:%S')} {machine.id}  {words['zh']} / {words['en']}")
             time.sleep(0.2)
 
 

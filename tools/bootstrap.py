@@ -1,9 +1,9 @@
 """Make `.venv` and install what a lock file pins, then this package itself.
 
 Rules: only the standard library, since nothing is installed yet; every file is checked against its hash and must be a
-wheel; package indexes that the machine's own configuration *adds* are switched off, because a name found on an added index
-could shadow a pinned one, while its main index, proxy and certificates are kept. Running it again is cheap: a stamp of
-the lock file says whether anything has changed.
+wheel; package indexes that the machine's own configuration *adds* are switched off, because a name found on an added
+index could shadow a pinned one, while its main index, proxy and certificates are kept. Running it again is cheap: a
+stamp of the lock file says whether anything has changed.
 
 Usage: python3 tools/bootstrap.py VENV_FOLDER LOCK_FILE
 """

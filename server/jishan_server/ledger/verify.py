@@ -234,34 +234,38 @@ def _days(connection: Connection) -> Checked:
 
 # Rows
 
-# What the rows come to for each account. A chain of rows telescopes: the steps from each row to the one before it sum
-# up to the newest.
+# What the rows come to for each account with a cached balance; `_accounts` proves that these are the rows in its chain.
+# A chain telescopes: the steps from each row to the one before it sum up to the newest.
 _SIDES: Final = """
-  SELECT debit AS number, count(*) AS entries,
+  SELECT debit AS number,
     -sum(CASE WHEN kind IN ('post', 'capture', 'reversal') THEN points ELSE 0 END) AS posted,
     sum(CASE kind WHEN 'hold' THEN points WHEN 'capture' THEN -points WHEN 'void' THEN -points ELSE 0 END) AS held,
     max(sequence) AS last, sum(sequence - debit_previous) AS steps
-  FROM transfers GROUP BY debit
+  FROM transfers WHERE debit_previous IS NOT NULL GROUP BY debit
   UNION ALL
-  SELECT credit, count(*), sum(points), 0, max(sequence), sum(sequence - credit_previous)
-  FROM transfers WHERE kind IN ('post', 'capture', 'reversal') GROUP BY credit
+  SELECT credit, sum(points), 0, max(sequence), sum(sequence - credit_previous)
+  FROM transfers WHERE credit_previous IS NOT NULL GROUP BY credit
 """
 
 
 def _accounts(connection: Connection) -> Checked:
-    """Each account that a row names exists, and has a cached balance exactly if it has a limit."""
+    """Each account that a row names exists; it has a cached balance, and a chain of rows, exactly if it has a limit."""
     total = _number(connection, "SELECT count(*) FROM accounts")
     row = _first(
         connection,
         """
-        SELECT t.id, CASE WHEN d.number IS NULL THEN t.debit ELSE t.credit END AS number
+        SELECT t.id, t.debit, t.credit
         FROM transfers t LEFT JOIN accounts d ON d.number = t.debit LEFT JOIN accounts c ON c.number = t.credit
         WHERE d.number IS NULL OR c.number IS NULL OR t.debit = t.credit OR t.points <= 0
+          OR (d.may_not_go_negative OR d.may_not_go_positive) <> (t.debit_previous IS NOT NULL)
+          OR ((c.may_not_go_negative OR c.may_not_go_positive) AND t.kind IN ('post', 'capture', 'reversal'))
+            <> (t.credit_previous IS NOT NULL)
         ORDER BY t.sequence LIMIT 1
         """,
     )
     if row is not None:
-        broken = Break("accounts", "transfers", row["id"], "points between two accounts", f"account {row['number']}")
+        found = f"from {row['debit']} to {row['credit']}"
+        broken = Break("accounts", "transfers", row["id"], "points between two accounts, in their chains", found)
         return Checked("accounts", total, broken)
     row = _first(
         connection,
@@ -351,7 +355,7 @@ def check_balances(connection: Connection) -> Checked:
           r.last AS made_last, r.steps
         FROM (
           SELECT number, sum(posted) AS posted, sum(held) AS held, max(last) AS last, sum(steps) AS steps
-          FROM ({_SIDES} UNION ALL SELECT number, 0, 0, 0, 0, 0 FROM balances) AS sides GROUP BY number
+          FROM ({_SIDES} UNION ALL SELECT number, 0, 0, 0, 0 FROM balances) AS sides GROUP BY number
         ) AS r JOIN balances b ON b.number = r.number JOIN accounts a ON a.number = b.number
         WHERE b.posted <> r.posted OR b.held <> r.held OR b.last_sequence <> r.last OR r.steps <> r.last
         ORDER BY b.number LIMIT 1
@@ -367,11 +371,12 @@ def check_balances(connection: Connection) -> Checked:
 def _sum(connection: Connection) -> Checked:
     """Debits are credits: the cached balances and those of the unlimited accounts come to 0."""
     total = _number(connection, "SELECT count(*) FROM transfers")
+    moves = "SELECT coalesce(sum(points), 0) FROM transfers WHERE kind IN ('post', 'capture', 'reversal')"
     off = _number(
         connection,
         f"""
-        SELECT (SELECT coalesce(sum(posted), 0) FROM balances) + coalesce(sum(posted), 0) FROM ({_SIDES}) AS sides
-        WHERE number NOT IN (SELECT number FROM balances)
+        SELECT (SELECT coalesce(sum(posted), 0) FROM balances)
+          + ({moves} AND credit_previous IS NULL) - ({moves} AND debit_previous IS NULL)
         """,
     )
     broken = Break("sum", "balances", "all", "0", str(off)) if off else None

@@ -169,6 +169,12 @@ def test_a_broken_chain_of_rows_is_named(past: Scheme, row: str) -> None:
     assert _broken(_tampered(past, change)) == ("balances", "balances", "res:wang")
 
 
+@pytest.mark.parametrize(("row", "side"), [("h3", "debit"), ("c1", "credit")])
+def test_a_row_taken_out_of_its_accounts_chain_is_named(past: Scheme, row: str, side: str) -> None:
+    change = f"UPDATE transfers SET {side}_previous = NULL WHERE id = '{row}'"
+    assert _broken(_tampered(past, change)) == ("accounts", "transfers", row)
+
+
 def test_a_limit_taken_from_an_account_is_noticed(past: Scheme) -> None:
     change = f"UPDATE balances SET may_not_go_negative = false WHERE number = {NUMBER.format('res:li')}"
     assert _broken(_tampered(past, change)) == ("accounts", "balances", "res:li")

@@ -162,7 +162,7 @@ class Database:
         self.server.control("-l", str(self.server.folder / "log"), "-o", self.server.options, "start")
 
     def kill(self) -> None:
-        """SIGKILL to the first process and all that it has started, as when the host loses its power."""
+        """SIGKILL to the first process and to all that it has started."""
         first = int((self.server.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
         family = [first, *_children(first)]
         for pid in family:

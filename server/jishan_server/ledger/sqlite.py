@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from jishan_server.ledger.digest import FIRST, Head
+from jishan_server.ledger.digest import Head
 from jishan_server.ledger.model import BalanceRow, Facts, KnownRow, Row, Standing
 
 WRITER: Final = 1
@@ -34,10 +34,7 @@ SELECT b.number, b.posted, b.held, b.next_expiry_at, b.is_frozen, b.last_sequenc
 FROM json_each(?) AS asked CROSS JOIN balances b ON b.number = asked.value
 """
 _HEAD: Final = """
-SELECT (SELECT coalesce(max(serial), 0) FROM batches), (SELECT coalesce(max(day), '') FROM days),
-       b.number, b.digest
-FROM (SELECT 1) LEFT JOIN batches b
-  ON b.writer = 1 AND b.number = (SELECT max(number) FROM batches WHERE writer = 1)
+SELECT serial, number, digest, (SELECT coalesce(max(day), '') FROM days) FROM batches ORDER BY serial DESC LIMIT 1
 """
 _INSERT: Final = """
 INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, 0), nullif(?, 0),
@@ -86,8 +83,11 @@ def writer(cursor: sqlite3.Cursor, info: dict[Any, Any]) -> int:
 
 def head(cursor: sqlite3.Cursor, writer: int) -> tuple[int, Head]:
     """A serial for the next batch, and the end of the writer's chain."""
-    serial, closed_day, number, digest = cursor.execute(_HEAD).fetchone()
-    return serial + 1, Head(number or 0, digest or FIRST, closed_day)
+    newest = cursor.execute(_HEAD).fetchone()
+    if newest is None:
+        return 1, Head()
+    serial, number, digest, closed_day = newest
+    return serial + 1, Head(number, digest, closed_day)
 
 
 def write(

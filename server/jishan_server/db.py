@@ -93,8 +93,10 @@ def is_the_worlds(error: BaseException) -> bool:
     """Whether the database failed, and not the operation: gone, full, locked, or another transaction won."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    kinds = (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError)
-    return isinstance(_driver_error(error), kinds)
+    found = _driver_error(error)
+    # SQLite says of a damaged file no more than DatabaseError.
+    is_damaged = type(found) is sqlite3.DatabaseError
+    return is_damaged or isinstance(found, sqlite3.OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def is_passing(error: BaseException) -> bool:

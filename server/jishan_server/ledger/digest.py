@@ -24,6 +24,7 @@ class Head:
 
     number: int = 0
     digest: bytes = FIRST
+    recorded_ms: int = 0
     closed_day: str = ""
 
 

@@ -39,9 +39,9 @@ FROM balances WHERE number = ANY(%s::bigint[]) ORDER BY number FOR UPDATE
 """
 _CHAIN: Final = "SELECT pg_try_advisory_lock(%s, %s)"
 _HEAD: Final = """
-SELECT nextval('batch_serial'), (SELECT coalesce(max(day), '') FROM days), b.number, b.digest
+SELECT nextval('batch_serial'), (SELECT coalesce(max(day), '') FROM days), b.number, b.digest, b.recorded_at
 FROM (SELECT 1) AS one LEFT JOIN LATERAL
-  (SELECT number, digest FROM batches WHERE writer = %s ORDER BY number DESC LIMIT 1) AS b ON true
+  (SELECT number, digest, recorded_at FROM batches WHERE writer = %s ORDER BY number DESC LIMIT 1) AS b ON true
 """
 # One statement, and so one round trip, for all that a batch writes.
 _WRITE: Final = """
@@ -142,8 +142,8 @@ def head(cursor: Cursor, writer: int) -> tuple[int, Head]:
     """A serial for the next batch, and the end of the writer's chain."""
     row = cursor.execute(_HEAD, (writer,)).fetchone()
     assert row is not None
-    serial, closed_day, number, digest = row
-    return serial, Head(number or 0, digest or FIRST, closed_day)
+    serial, closed_day, number, digest, recorded_ms = row
+    return serial, Head(number or 0, digest or FIRST, recorded_ms or 0, closed_day)
 
 
 def write(

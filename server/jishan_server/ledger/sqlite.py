@@ -34,7 +34,8 @@ SELECT b.number, b.posted, b.held, b.next_expiry_at, b.is_frozen, b.last_sequenc
 FROM json_each(?) AS asked CROSS JOIN balances b ON b.number = asked.value
 """
 _HEAD: Final = """
-SELECT serial, number, digest, (SELECT coalesce(max(day), '') FROM days) FROM batches ORDER BY serial DESC LIMIT 1
+SELECT serial, number, digest, recorded_at, (SELECT coalesce(max(day), '') FROM days)
+FROM batches ORDER BY serial DESC LIMIT 1
 """
 _INSERT: Final = """
 INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, 0), nullif(?, 0),
@@ -86,8 +87,8 @@ def head(cursor: sqlite3.Cursor, writer: int) -> tuple[int, Head]:
     newest = cursor.execute(_HEAD).fetchone()
     if newest is None:
         return 1, Head()
-    serial, number, digest, closed_day = newest
-    return serial + 1, Head(number, digest, closed_day)
+    serial, *rest = newest
+    return serial + 1, Head(*rest)
 
 
 def write(

@@ -175,14 +175,17 @@ def book(
     try:
         facts = _Accounts(cursor, statements, remembered(connection))
         past, standings = _read(cursor, statements, facts, transfers)
+        writer = statements.writer(cursor, raw.info)
+        serial, head = statements.head(cursor, writer)
         now_ms = to_ms(now)
         late = [a for a in standings.values() if a.next_expiry_ms is not None and a.next_expiry_ms <= now_ms]
+        if now_ms < head.recorded_ms:
+            # A clock behind the newest row says nothing about what has ended.
+            late = []
         if late:
             ends = {one.facts.expired_id for one in late if one.facts.expired_id is not None} - standings.keys()
             standings |= {id: Standing(one) for id, one in facts.find(ends, set()).items()}
             past = _with_due(connection, past, late, now_ms)
-        writer = statements.writer(cursor, raw.info)
-        serial, head = statements.head(cursor, writer)
         applied = apply(transfers, standings, past, serial, now)
         _write(cursor, statements, applied, writer, serial, head, now, zone, bool(late))
     finally:
@@ -248,6 +251,9 @@ class _Accounts:
         self._statements = statements
         self.by_id: dict[str, Facts] = remembered.setdefault("accounts by id", {})
         self.by_number: dict[int, Facts] = remembered.setdefault("accounts by number", {})
+        if len(self.by_id) > REMEMBERED:
+            self.by_id.clear()
+            self.by_number.clear()
 
     def find(self, ids: set[str], numbers: set[int]) -> dict[str, Facts]:
         """The accounts with these ids or numbers; those that do not exist are left out."""
@@ -255,10 +261,6 @@ class _Accounts:
         new_ids = {id for id in ids if id not in by_id}
         new_numbers = {number for number in numbers if number not in by_number}
         if new_ids or new_numbers:
-            if len(by_id) > REMEMBERED:
-                by_id.clear()
-                by_number.clear()
-                new_ids, new_numbers = ids, numbers
             for one in self._statements.facts(self._cursor, new_ids, new_numbers):
                 by_id[one.id] = by_number[one.number] = one
         found = {id: by_id[id] for id in ids if id in by_id}

@@ -218,6 +218,16 @@ def test_returned_points_of_an_ended_lot_live_thirty_days_longer(scheme: Scheme)
     assert scheme.verify().ok
 
 
+def test_a_clock_behind_the_newest_row_ends_nothing(scheme: Scheme) -> None:
+    scheme.booked(credit("c1", "li", 5, expires_at=days(10)))
+    scheme.booked(credit("c2", "wang", 5), at=days(20))
+    scheme.booked(hold("h1", "li", 1), at=days(15))
+    assert (scheme.balance("li").posted, scheme.balance(EXPIRED).posted) == (5, 0)
+    scheme.booked(credit("c3", "li", 1), at=days(20))
+    assert (scheme.balance("li").posted, scheme.balance(EXPIRED).posted) == (2, 4)
+    assert scheme.verify().ok
+
+
 def test_a_clock_that_runs_backwards_ends_nothing_twice(scheme: Scheme) -> None:
     scheme.booked(credit("c1", "li", 5, expires_at=days(10)), credit("c2", "li", 5))
     scheme.booked(hold("h1", "li", 1), at=days(11))

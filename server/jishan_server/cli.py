@@ -24,7 +24,9 @@ from jishan_server.db import all_tables, make_engine, upgrade, writing
 from jishan_server.errors import DomainError
 from jishan_server.gateway import pki
 from jishan_server.gateway.access import write_mosquitto_files
+from jishan_server.instants import iso
 from jishan_server.ledger import verify as verifying
+from jishan_server.ledger.store import closed_days
 from jishan_server.organizations.roles import SYSTEM, Role
 from jishan_server.organizations.tree import CreateOrganization
 from jishan_server.people.residents import BindCard, CreateResident, SetPin, hashed_card, hashed_pin
@@ -253,6 +255,23 @@ def verify(as_json: bool) -> None:
         click.echo("ok" if report.ok else f"BROKEN: {report.first_break}")
     if not report.ok:
         sys.exit(EXIT_BROKEN_LEDGER)
+
+
+@ledger.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the days as JSON.")
+def days(as_json: bool) -> None:
+    """List the closed days: the number of rows, and the root of their tree, for publication."""
+    all_tables()
+    engine = make_engine(load().sqlalchemy_url)
+    with engine.connect() as connection:
+        closed = closed_days(connection)
+    engine.dispose()
+    if as_json:
+        shown = [dataclasses.asdict(one) | {"root": one.root.hex(), "closed_at": iso(one.closed_at)} for one in closed]
+        _print({"days": shown})
+    else:
+        for one in closed:
+            click.echo(f"{one.day} {one.rows:>8} {one.root.hex()}")
 
 
 def _serving() -> Config:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from jishan_server.ledger import operations as ledger
 from jishan_server.organizations import tree
 from jishan_server.people import residents, staff
 from jishan_server.vending import alerts, decisions, machines
@@ -66,22 +67,24 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
         "set_pin": residents.set_pin,
         "record_credit": partial(credits.record_credit, rules=credit_rules),
         "reject_credit": credits.reject_credit,
-        "reverse_credit": credits.reverse_credit,
+        "reverse_credit": partial(credits.reverse_credit, rules=credit_rules),
         "create_machine": machines.create_machine,
         "make_claim_code": partial(machines.make_claim_code, rules=rules),
-        "enroll": machines.enroll,
+        "enroll": partial(machines.enroll, rules=rules),
         "create_product": machines.create_product,
         "publish_planogram": machines.publish_planogram,
         "count_stock": machines.count_stock,
         "set_slot_open": machines.set_slot_open,
         "set_machine_open": machines.set_machine_open,
-        "lose_machine": machines.lose_machine,
+        "lose_machine": partial(machines.lose_machine, rules=rules),
         "resolve": partial(decisions.resolve, rules=rules),
-        "reverse": decisions.reverse,
-        "give_up": decisions.give_up,
+        "reverse": partial(decisions.reverse, rules=rules),
+        "give_up": partial(decisions.give_up, rules=rules),
         "mark_alert": alerts.mark_alert,
     }
     mass = {
+        # Before anything is booked in the same transaction: on PostgreSQL it waits for the bookings of others.
+        ledger.DAYS: Kind(run_batch=partial(ledger.days, zone=rules.zone)),
         "ping": Kind(run_batch=_ping),
         # Tries to log in are counted even when they are refused, so they are no savepoint's business.
         "log_in": Kind(run_batch=staff.log_in),

@@ -59,15 +59,15 @@ STOCK = 3
 class World:
     """One server on one database, driven by hand: `call` for people, `deliver` for machines, `now` for the time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, time_zone: str = "Asia/Shanghai") -> None:
         all_tables()
         upgrade(engine)
         self.engine = engine
         self.now = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)
         self.hashing = hashing.lowest_cost(SECRET)
-        self.vending = Vending(Keys(SECRET), self.hashing, Rules())
+        self.vending = Vending(Keys(SECRET), self.hashing, Rules(time_zone=time_zone))
         self.gateway = Gateway(self.vending)
-        self.kinds = {**self.gateway.kinds, **kinds(CreditRules(), self.vending.rules)}
+        self.kinds = {**self.gateway.kinds, **kinds(CreditRules(time_zone=time_zone), self.vending.rules)}
         self.connection = connect_for_writing(engine)
         self.numbers = count(1)
         machines.ensure_identity(self.connection, "ledger-1", self.now)
@@ -124,7 +124,7 @@ class World:
             actor=SYSTEM,
             reason="test",
         )
-        (answer,) = ledger.book(self.connection, [transfer], self.now)
+        (answer,) = ledger.book(self.connection, [transfer], self.now, self.vending.rules.zone)
         assert isinstance(answer, ledger.Booked), answer
         self.connection.commit()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -123,6 +124,24 @@ def test_a_command_beside_a_running_server_asks_it(shell: Shell) -> None:
         assert shell.run("ledger", "verify", "--json")["ok"] is True
     assert not (shell.folder / "jishan.sock").exists()
     assert len(demo["residents"]) == 6
+
+
+def test_closed_days_are_listed_with_their_roots(shell: Shell) -> None:
+    assert "jishan-server init" in shell.run("ledger", "days", exit=1)
+    shell.run("init", "--demo")
+    assert shell.run("ledger", "days", "--json") == {"days": []}
+    with contextlib.closing(sqlite3.connect(shell.folder / "jishan.db")) as connection, connection:
+        connection.execute("INSERT INTO days VALUES ('2026-03-01', 0, ?, 1772380800000)", [hashlib.sha256().digest()])
+    [shown] = shell.run("ledger", "days", "--json")["days"]
+    assert shown == {
+        "day": "2026-03-01",
+        "rows": 0,
+        "root": hashlib.sha256().hexdigest(),
+        "closed_at": "2026-03-01T16:00:00.000Z",
+    }
+    words = [*PROGRAM, "ledger", "days"]
+    said = subprocess.run(words, env=shell.environment, capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout.split() == ["2026-03-01", "0", shown["root"]]
 
 
 def test_a_broken_ledger_is_named_and_exits_with_3(shell: Shell) -> None:

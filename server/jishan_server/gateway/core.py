@@ -282,7 +282,7 @@ class _Batch:
         for id, said in sessions.items():
             if _are_two_sessions_live(self.lanes[id], said, self.now):
                 forked.setdefault(id, "session")
-        fork(self.connection, forked, self.machines, self.now)
+        fork(self.connection, forked, self.machines, self.now, self.vending.rules)
         for index, one in enumerate(self.incoming):
             if one.address.machine_id in forked:
                 self.refused.setdefault(index, "machine_forked")
@@ -380,7 +380,7 @@ class _Batch:
         )
         if not rejections:
             return
-        changes, rows = Changes(self.now), []
+        changes, rows = Changes(self.now, self.vending.rules.zone), []
         for index, rejection in sorted(rejections.items()):
             envelope, machine = self.incoming[index].envelope, self._machine_of(index)
             assert envelope.seq is not None

@@ -35,6 +35,7 @@ from jishan_server.db import DatabaseUnavailable
 from jishan_server.gateway.access import GATEWAY_USER
 from jishan_server.gateway.core import Answered, Gateway, Incoming, operation_of
 from jishan_server.gateway.leases import RENEW_S, run_renew
+from jishan_server.ledger.operations import DAYS
 from jishan_server.parts import Parts
 from jishan_server.people.credentials import prepare
 from jishan_server.vending.keys import Keys
@@ -174,7 +175,7 @@ class Link:
     # The worker.
 
     def _work(self) -> None:
-        due_s = {WATCH: time.monotonic() + WATCH_INTERVAL_S}
+        due_s = {kind: time.monotonic() + WATCH_INTERVAL_S for kind in (WATCH, DAYS)}
         if not self._is_alone:
             due_s[RENEW] = time.monotonic()
         while True:
@@ -185,7 +186,7 @@ class Link:
                 self._take(event)
             except Empty:
                 pass
-            for kind, every_s in ((WATCH, WATCH_INTERVAL_S), (RENEW, RENEW_S)):
+            for kind, every_s in ((WATCH, WATCH_INTERVAL_S), (DAYS, WATCH_INTERVAL_S), (RENEW, RENEW_S)):
                 if time.monotonic() >= due_s.get(kind, float("inf")):
                     due_s[kind] = time.monotonic() + every_s
                     self._submit(Operation(kind, kind, self._holder))

@@ -1,14 +1,16 @@
-"""The ledger's own kind of operation: a transfer, many at a time. Its id is the transfer's, its body the `Transfer`."""
+"""The ledger's own kinds of operation: a transfer, many at a time (its id is the transfer's, its body the `Transfer`),
+and the closing of days, which a timer asks for.
+"""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Final
 
 from sqlalchemy import Connection
 
 from jishan_server.errors import DomainError
 from jishan_server.ledger.model import Refused
-from jishan_server.ledger.store import book
+from jishan_server.ledger.store import book, close_days
 from jishan_server.writer import Kind, Kinds, Operation, Outcome
 
 
@@ -23,4 +25,11 @@ def transfer(connection: Connection, operations: Sequence[Operation], now: datet
     ]
 
 
+def days(connection: Connection, operations: Sequence[Operation], now: datetime, zone: tzinfo) -> list[Outcome]:
+    """Close every day that is over; asked again, there is nothing to do."""
+    closed = close_days(connection, now, zone)
+    return [Outcome(closed) for _ in operations]
+
+
+DAYS: Final = "ledger.days"
 KINDS: Final[Kinds] = {"ledger.transfer": Kind(run_batch=transfer)}

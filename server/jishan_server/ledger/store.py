@@ -39,6 +39,7 @@ from jishan_server.ledger.model import (
 __all__ = [
     "Balance",
     "Booked",
+    "Day",
     "Line",
     "Mark",
     "Refused",
@@ -46,6 +47,8 @@ __all__ = [
     "balances",
     "book",
     "close_day",
+    "close_days",
+    "closed_days",
     "day_hashes",
     "freeze",
     "history",
@@ -59,6 +62,8 @@ REMEMBERED: Final = 200_000
 # ones (a second end of one hold, a second reversal, a second transfer for one cause) to the database, and is run again
 # one by one.
 LOOKED_UP: Final = 16
+# Days that are closed in one transaction: the writer's other work waits for it.
+MAX_DAYS_AT_ONCE: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,16 @@ class Balance:
     def available(self) -> int:
         """What may be spent now."""
         return self.posted - self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A closed day: how many rows it has, and the root of their tree."""
+
+    day: str
+    rows: int
+    root: bytes
+    closed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,11 +327,11 @@ def close_day(connection: Connection, day: str, now: datetime, zone: tzinfo = di
     Raises ValueError for a day that is not over, or one before a closed day. Batches in flight are waited for; a later
     one counts to the next open day, and a trigger refuses it otherwise.
     """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE batches IN SHARE ROW EXCLUSIVE MODE")
     known = connection.execute(select(tables.days.c.root).where(tables.days.c.day == day)).scalar()
     if known is not None:
         return bytes(known)
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("LOCK TABLE batches IN SHARE ROW EXCLUSIVE MODE")
     newest = connection.execute(select(func.max(tables.days.c.day))).scalar() or ""
     if not newest < day < digest.day_of(now, zone):
         raise ValueError(f"{day} is not over, or lies before the closed day {newest}")
@@ -324,6 +339,33 @@ def close_day(connection: Connection, day: str, now: datetime, zone: tzinfo = di
     root = digest.merkle_root(hashes)
     connection.execute(insert(tables.days).values(day=day, rows=len(hashes), root=root, closed_at=now))
     return root
+
+
+def close_days(connection: Connection, now: datetime, zone: tzinfo = digest.SCHEME_ZONE) -> list[str]:
+    """Close every day that is over, oldest first, from that of the first batch on, and give those that were closed.
+
+    Days without a row are closed too. After a long outage the rest waits for the next call (MAX_DAYS_AT_ONCE).
+    """
+    newest = connection.execute(select(func.max(tables.days.c.day))).scalar()
+    last = (now.astimezone(zone).date() - timedelta(days=1)).isoformat()
+    if newest is not None and newest >= last:
+        return []
+    if newest is None:
+        day = connection.execute(select(func.min(tables.batches.c.day))).scalar()
+    else:
+        day = _day_after(newest)
+    closed: list[str] = []
+    while day is not None and day <= last and len(closed) < MAX_DAYS_AT_ONCE:
+        close_day(connection, day, now, zone)
+        closed.append(day)
+        day = _day_after(day)
+    return closed
+
+
+def closed_days(connection: Connection) -> list[Day]:
+    """The closed days with their roots, oldest first."""
+    rows = connection.execute(select(tables.days).order_by(tables.days.c.day))
+    return [Day(row.day, row.rows, bytes(row.root), row.closed_at) for row in rows]
 
 
 def day_hashes(connection: Connection, day: str) -> list[bytes]:

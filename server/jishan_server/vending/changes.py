@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, bindparam, case, insert, update
@@ -50,9 +50,10 @@ class _SlotChange:
 
 @dataclass(slots=True)
 class Changes:
-    """Everything a batch will write, in memory."""
+    """Everything a batch will write, in memory. `zone`: whose days the scheme's are."""
 
     now: datetime
+    zone: tzinfo
     redemptions: dict[str, Redemption] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
@@ -259,7 +260,7 @@ def write(connection: Connection, changes: Changes) -> None:
     settle_alerts(connection, REDEMPTION_OPEN, changes.settled, "system", changes.now)
     insert_new(connection, tables.alerts, changes.alerts)
     for transfer, answer in zip(
-        changes.transfers, ledger.book(connection, changes.transfers, changes.now), strict=True
+        changes.transfers, ledger.book(connection, changes.transfers, changes.now, changes.zone), strict=True
     ):
         assert not isinstance(answer, ledger.Refused), f"the ledger refuses {transfer} as {answer}"
 

@@ -106,12 +106,12 @@ def resolve(connection: Connection, operation: Operation, now: datetime, rules: 
         if needs_second:
             _note(connection, operation, now, body.actor, "decision_proposed", redemption)
             return redemption_view(connection, redemption.id)
-    _say(connection, redemption, _EVENTS[body.verdict], body.actor, body.evidence, now)
+    _say(connection, redemption, _EVENTS[body.verdict], body.actor, body.evidence, now, rules)
     _note(connection, operation, now, body.actor, f"resolved_{body.verdict}", redemption)
     return redemption_view(connection, redemption.id)
 
 
-def reverse(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+def reverse(connection: Connection, operation: Operation, now: datetime, rules: Rules) -> dict[str, Any]:
     """Give a captured redemption's points back. Refusals: as `resolve`, and redemption_not_captured."""
     body: Reverse = operation.body
     redemption = _lock(connection, body.actor, body.redemption_id, Permission.REDEMPTION_REVERSE)
@@ -119,12 +119,12 @@ def reverse(connection: Connection, operation: Operation, now: datetime) -> dict
         raise DomainError("reason_required")
     if redemption.state is not State.CAPTURED:
         raise DomainError("redemption_not_captured", state=redemption.state)
-    _say(connection, redemption, Event.REVERSED, body.actor, body.reason, now)
+    _say(connection, redemption, Event.REVERSED, body.actor, body.reason, now, rules)
     _note(connection, operation, now, body.actor, "reversed", redemption)
     return redemption_view(connection, redemption.id)
 
 
-def give_up(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+def give_up(connection: Connection, operation: Operation, now: datetime, rules: Rules) -> dict[str, Any]:
     """Put a held or vending redemption in doubt. Refusals: as `resolve`, and redemption_not_open."""
     body: GiveUp = operation.body
     redemption = _lock(connection, body.actor, body.redemption_id, Permission.REDEMPTION_RESOLVE_FOR)
@@ -132,7 +132,7 @@ def give_up(connection: Connection, operation: Operation, now: datetime) -> dict
         raise DomainError("reason_required")
     if redemption.state not in (State.HELD, State.VENDING):
         raise DomainError("redemption_not_open", state=redemption.state)
-    _say(connection, redemption, Event.MACHINE_LOST, body.actor, body.reason, now)
+    _say(connection, redemption, Event.MACHINE_LOST, body.actor, body.reason, now, rules)
     _note(connection, operation, now, body.actor, "given_up", redemption)
     return redemption_view(connection, redemption.id)
 
@@ -179,9 +179,9 @@ def _refusals(connection: Connection, redemption: Redemption, actor: str, rules:
 
 
 def _say(
-    connection: Connection, redemption: Redemption, event: Event, actor: str, evidence: str, now: datetime
+    connection: Connection, redemption: Redemption, event: Event, actor: str, evidence: str, now: datetime, rules: Rules
 ) -> None:
-    changes = Changes(now)
+    changes = Changes(now, rules.zone)
     try:
         step(changes, redemption, event, Said(Party.PERSON, actor, evidence={"evidence": evidence}))
     except IllegalTransition as error:

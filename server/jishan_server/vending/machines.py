@@ -212,7 +212,7 @@ def make_claim_code(connection: Connection, operation: Operation, now: datetime,
     return {"machine_id": machine.id, "expires_at": iso(expires_at)}
 
 
-def enroll(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+def enroll(connection: Connection, operation: Operation, now: datetime, rules: Rules) -> dict[str, Any]:
     """Let a machine in: its journal, and keys of their own for it. The answer holds no secret; see `credentials_of`.
 
     The same journal may ask again with its code (the answer was lost) until the code expires; any other is refused.
@@ -231,7 +231,7 @@ def enroll(connection: Connection, operation: Operation, now: datetime) -> dict[
     if now >= code.expires_at:
         raise DomainError("claim_code_expired")
     if code.used_at is None:
-        _take_in(connection, machine, body.journal_id, now)
+        _take_in(connection, machine, body.journal_id, now, rules)
         connection.execute(
             update(codes)
             .where(codes.c.code_hash == body.code_hash)
@@ -244,7 +244,7 @@ def enroll(connection: Connection, operation: Operation, now: datetime) -> dict[
     return {"machine_id": enrolled.id, "shard": enrolled.shard, "key_id": enrolled.key_id}
 
 
-def _take_in(connection: Connection, machine: Machine, journal_id: str, now: datetime) -> None:
+def _take_in(connection: Connection, machine: Machine, journal_id: str, now: datetime, rules: Rules) -> None:
     if machine.key_id >= MAX_KEY_ID:
         raise DomainError("machine_enrolled_too_often", limit=MAX_KEY_ID)
     values: dict[str, Any] = {
@@ -263,7 +263,7 @@ def _take_in(connection: Connection, machine: Machine, journal_id: str, now: dat
         if machine.state not in ("enrolled", "closed"):
             raise DomainError("journal_must_be_new")
     else:
-        lose_open_redemptions(connection, [machine], Said(Party.SERVER, "server"), now)
+        lose_open_redemptions(connection, [machine], Said(Party.SERVER, "server"), now, rules)
         values |= {
             "journal_id": journal_id,
             "last_seq": 0,
@@ -469,7 +469,7 @@ def set_machine_open(connection: Connection, operation: Operation, now: datetime
     return view(connection, machine.id)
 
 
-def lose_machine(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+def lose_machine(connection: Connection, operation: Operation, now: datetime, rules: Rules) -> dict[str, Any]:
     """Give a machine up; its open redemptions become in doubt.
 
     Refusals: machine_unknown, forbidden, reason_required.
@@ -478,7 +478,7 @@ def lose_machine(connection: Connection, operation: Operation, now: datetime) ->
     machine = _lock(connection, body.actor, body.machine_id)
     if not body.reason.strip():
         raise DomainError("reason_required")
-    lose_open_redemptions(connection, [machine], Said(Party.PERSON, body.actor), now)
+    lose_open_redemptions(connection, [machine], Said(Party.PERSON, body.actor), now, rules)
     connection.execute(
         update(tables.machines)
         .where(tables.machines.c.id == machine.id)
@@ -488,18 +488,20 @@ def lose_machine(connection: Connection, operation: Operation, now: datetime) ->
     return view(connection, machine.id)
 
 
-def fork(connection: Connection, found: Mapping[str, str], machines: Mapping[str, Machine], now: datetime) -> None:
+def fork(
+    connection: Connection, found: Mapping[str, str], machines: Mapping[str, Machine], now: datetime, rules: Rules
+) -> None:
     """Close machines for which two programs speak (`found`: id -> how it showed); what is open goes to a person."""
     if not found:
         return
     forked = [machines[id] for id in sorted(found)]
-    lose_open_redemptions(connection, forked, Said(Party.SERVER, "server"), now)
+    lose_open_redemptions(connection, forked, Said(Party.SERVER, "server"), now, rules)
     connection.execute(
         update(tables.machines)
         .where(tables.machines.c.id.in_(sorted(found)))
         .values(state="forked", closed_reason="forked")
     )
-    changes = Changes(now)
+    changes = Changes(now, rules.zone)
     for machine in forked:
         changes.alert(
             "urgent", "forked", machine.id, machine.estate_id, {"why": found[machine.id]}, machine_id=machine.id
@@ -507,9 +509,11 @@ def fork(connection: Connection, found: Mapping[str, str], machines: Mapping[str
     write(connection, changes)
 
 
-def lose_open_redemptions(connection: Connection, machines: Collection[Machine], said: Said, now: datetime) -> None:
+def lose_open_redemptions(
+    connection: Connection, machines: Collection[Machine], said: Said, now: datetime, rules: Rules
+) -> None:
     """Say `machine_lost` of every held and vending redemption of machines that are locked."""
-    changes = Changes(now)
+    changes = Changes(now, rules.zone)
     for redemption in open_redemptions(connection, [machine.id for machine in machines]):
         step(changes, redemption, Event.MACHINE_LOST, said)
     write(connection, changes)

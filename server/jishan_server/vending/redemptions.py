@@ -140,7 +140,7 @@ def _decide_fresh(
     asks = _identified(connection, questions, world, vending, now)
     world = _with_people(connection, asks, world, vending.rules, now)
     verdicts = _settle(connection, asks, world, vending.rules, now)
-    changes = Changes(now)
+    changes = Changes(now, vending.rules.zone)
     answers: list[Answer] = []
     for question, ask, verdict in zip(questions, asks, verdicts, strict=True):
         redemption = _requested(question, ask, machines[question.machine_id], verdict, now)
@@ -181,7 +181,7 @@ def _settle(
         waiting = [index for index in range(len(asks)) if index not in refused]
         judged = dict(zip(waiting, decide([asks[index] for index in waiting], world, rules), strict=True))
         fit = [index for index, refusal in judged.items() if refusal is None and index not in held]
-        booked = ledger.book(connection, [_hold(asks[index], world) for index in fit], now) if fit else []
+        booked = ledger.book(connection, [_hold(asks[index], world) for index in fit], now, rules.zone) if fit else []
         before = len(refused)
         for index, answer in zip(fit, booked, strict=True):
             if isinstance(answer, ledger.Refused):
@@ -413,7 +413,7 @@ def apply_reports(
     A rejected report changes nothing here: the caller keeps it whole and raises the alert.
     """
     ids = [id for report in reports if (id := getattr(report.message, "redemption_id", None)) is not None]
-    changes = Changes(now, redemptions=read_redemptions(connection, ids))
+    changes = Changes(now, vending.rules.zone, redemptions=read_redemptions(connection, ids))
     answers = [_apply(connection, changes, report, machines[report.machine_id], vending) for report in reports]
     write(connection, changes)
     return answers
@@ -515,10 +515,10 @@ def _rebook(
     )
     account_id = account_of(approval.resident_id)
     hold = hold_of(approval.redemption_id, machine.estate_id, account_id, approval.points, said.actor)
-    (answer,) = ledger.book(connection, [hold], changes.now)
+    (answer,) = ledger.book(connection, [hold], changes.now, changes.zone)
     if isinstance(answer, ledger.Refused):
         account_id = owed_account_of(approval.resident_id)
-        (answer,) = ledger.book(connection, [replace(hold, debit=account_id)], changes.now)
+        (answer,) = ledger.book(connection, [replace(hold, debit=account_id)], changes.now, changes.zone)
     if isinstance(answer, ledger.Refused):
         return Rejection("cannot_rebook", f"the ledger refuses it: {answer.code}")
     redemption = replace(redemption, account_id=account_id, is_reserved=True)

@@ -33,7 +33,12 @@ class Rules:
     longest_ask: timedelta = timedelta(minutes=2)
     time_zone: str = "Asia/Shanghai"
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """Whose days the scheme's are."""
+        return ZoneInfo(self.time_zone)
+
     def day_start(self, now: datetime) -> datetime:
         """When the local day of `now` began."""
-        local = now.astimezone(ZoneInfo(self.time_zone))
+        local = now.astimezone(self.zone)
         return local.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -46,7 +46,7 @@ def _watch_redemptions(connection: Connection, now: datetime, rules: Rules) -> N
         return
     # Read again under the lock: a machine may just have told the end.
     lock_machines(connection, [redemption.machine_id for redemption in late])
-    changes = Changes(now)
+    changes = Changes(now, rules.zone)
     for redemption in _due(connection, now, rules):
         is_day_old = redemption.recorded_at <= now - rules.graded_up_after
         grade = GRADED_UP if is_day_old else BEING_CHECKED
@@ -94,7 +94,7 @@ def _watch_heartbeats(connection: Connection, now: datetime, rules: Rules) -> No
     ids = list(connection.scalars(overdue))
     if not ids:
         return
-    changes = Changes(now)
+    changes = Changes(now, rules.zone)
     for machine in lock_machines(connection, ids).values():
         detail = {"last_heartbeat_at": None if machine.last_heartbeat_at is None else str(machine.last_heartbeat_at)}
         changes.alert("warning", "offline", machine.id, machine.estate_id, detail, machine_id=machine.id)

@@ -115,7 +115,7 @@ def _approve(
             errors[place] = DomainError("credit_closed", state="approved")
         elif errors[place] is None:
             transfers[body.credit_id] = (place, _posting(found[body.credit_id], body.actor, rules, now))
-    answers = book(connection, [transfer for _, transfer in transfers.values()], now)
+    answers = book(connection, [transfer for _, transfer in transfers.values()], now, rules.zone)
     booked: list[tuple[Operation, str]] = []
     for (place, transfer), answer in zip(transfers.values(), answers, strict=True):
         if isinstance(answer, Refused):
@@ -160,7 +160,7 @@ def reject_credit(connection: Connection, operation: Operation, now: datetime) -
     return view(connection, body.credit_id)
 
 
-def reverse_credit(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+def reverse_credit(connection: Connection, operation: Operation, now: datetime, rules: CreditRules) -> dict[str, Any]:
     """Take an approved credit's points back, once: what is available at once, the rest as what the resident owes.
 
     Refusals: reason_required, credit_unknown, forbidden, reversal_own, already_reversed, credit_not_approved.
@@ -190,7 +190,7 @@ def reverse_credit(connection: Connection, operation: Operation, now: datetime) 
         rule_version=found["rule_version"],
         reverses_id=found["transfer_id"],
     )
-    (answer,) = book(connection, [reversal], now)
+    (answer,) = book(connection, [reversal], now, rules.zone)
     if isinstance(answer, Refused):
         raise DomainError(answer.code, **answer.fields)
     connection.execute(

@@ -25,6 +25,11 @@ class CreditRules:
     time_zone: str = "Asia/Shanghai"
 
     @property
+    def zone(self) -> ZoneInfo:
+        """Whose days and years the scheme's are."""
+        return ZoneInfo(self.time_zone)
+
+    @property
     def version(self) -> str:
         """The rule in short, as it is kept with each credit: `60min=1,never`."""
         return f"{self.minutes_per_point}min=1,{self.expiry}"
@@ -53,6 +58,5 @@ def expires_at(rules: CreditRules, now: datetime) -> datetime | None:
     if rules.expiry == "never":
         return None
     if rules.expiry == "year_end":
-        zone = ZoneInfo(rules.time_zone)
-        return datetime(now.astimezone(zone).year, 12, 31, 23, 59, 59, tzinfo=zone)
+        return datetime(now.astimezone(rules.zone).year, 12, 31, 23, 59, 59, tzinfo=rules.zone)
     return now + timedelta(days=int(rules.expiry.removeprefix("days:")))

@@ -1,6 +1,7 @@
 """What the ledger books and what it refuses, on every database."""
 
-from datetime import timedelta
+import threading
+from datetime import datetime, timedelta
 
 import pytest
 from ledger_world import (
@@ -33,11 +34,14 @@ from jishan_server.ledger.model import (
     resident_accounts,
 )
 from jishan_server.ledger.store import (
+    MAX_DAYS_AT_ONCE,
     Mark,
     available_points,
     balances,
     book,
     close_day,
+    close_days,
+    closed_days,
     freeze,
     open_accounts,
     statement,
@@ -301,6 +305,56 @@ def test_a_closed_day_has_its_root_and_takes_no_more(scheme: Scheme) -> None:
     assert of_days == ["2026-01-01", "2026-01-02"]
     report = scheme.verify()
     assert (report.ok, report.checked["days"]) == (True, 1)
+
+
+def test_every_day_that_is_over_is_closed_once_also_after_an_outage(scheme: Scheme) -> None:
+    def close(at: datetime) -> list[str]:
+        with db.writing(scheme.engine) as connection:
+            return close_days(connection, at)
+
+    assert close(days(40)) == []
+    scheme.booked(credit("c1", "li", 1), credit("c2", "li", 1))
+    assert close(START + timedelta(hours=15, minutes=59)) == []
+    assert close(START + timedelta(hours=16)) == ["2026-01-01"]
+    assert close(START + timedelta(hours=17)) == []
+    scheme.booked(credit("c3", "wang", 1), at=days(1))
+    assert close(days(4)) == ["2026-01-02", "2026-01-03", "2026-01-04"]
+    assert close(days(3)) == []
+    with scheme.engine.connect() as connection:
+        closed = closed_days(connection)
+    assert [(one.day, one.rows) for one in closed] == [
+        ("2026-01-01", 2),
+        ("2026-01-02", 1),
+        ("2026-01-03", 0),
+        ("2026-01-04", 0),
+    ]
+    report = scheme.verify()
+    assert (report.ok, report.checked["days"]) == (True, 4)
+
+
+def test_a_very_long_outage_is_closed_in_parts(scheme: Scheme) -> None:
+    scheme.booked(credit("c1", "li", 1))
+    with db.writing(scheme.engine) as connection:
+        assert [len(close_days(connection, days(40))) for _ in range(3)] == [MAX_DAYS_AT_ONCE, 10, 0]
+
+
+def test_two_that_close_the_same_days_at_once_close_them_once(shared_scheme: Scheme) -> None:
+    shared_scheme.booked(credit("c1", "li", 1))
+    found: list[list[str]] = []
+
+    def close() -> None:
+        with db.writing(shared_scheme.engine) as connection:
+            found.append(close_days(connection, days(3)))
+
+    threads = [threading.Thread(target=close) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    with shared_scheme.engine.connect() as connection:
+        assert [one.day for one in closed_days(connection)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    assert len(found) == 4
+    assert shared_scheme.verify().ok
 
 
 def test_days_are_local_to_the_scheme(scheme: Scheme) -> None:

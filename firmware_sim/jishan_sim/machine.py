@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -244,6 +244,10 @@ def machine(
             raise click.ClickException(str(error)) from None
 
 
+TURN_S: Final = 0.2
+"""How long the control port sleeps with nothing to do; the end of the process waits no longer than this."""
+
+
 @contextmanager
 def _control_port(running: Machine, address: str) -> Iterator[str]:
     """Serve the control port; its URL. PortError names an address that cannot be had."""
@@ -253,12 +257,24 @@ def _control_port(running: Machine, address: str) -> Iterator[str]:
     from jishan_sim.control import create_app
 
     host, port = split_address(address)
+    sockets: dict[int, Any] = {}
     try:
-        server = create_server(create_app(running), host=host, port=port, threads=2)
+        server = create_server(create_app(running), map=sockets, host=host, port=port, threads=2)
     except OSError as error:
         raise PortError(f"{address}: {error}") from None
-    threading.Thread(target=server.run, name="control", daemon=True).start()
+    stopping = threading.Event()
+
+    def serve() -> None:
+        while not stopping.is_set():
+            server.asyncore.loop(timeout=TURN_S, map=sockets, use_poll=True, count=1)
+        # Closed by the thread that polls them: another would take them from under its hands.
+        server.task_dispatcher.shutdown()
+        server.asyncore.close_all(sockets)
+
+    thread = threading.Thread(target=serve, name="control", daemon=True)
+    thread.start()
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
     finally:
-        server.close()
+        stopping.set()
+        thread.join()

@@ -129,10 +129,8 @@ def start() -> Iterator[Callable[..., Process]]:
         process.close()
 
 
-def test_it_starts_in_under_two_seconds_vends_over_a_pty_and_ends_without_a_word(start: Callable[..., Process]) -> None:
-    before = time.monotonic()
+def test_it_vends_over_a_pty_and_ends_without_a_word(start: Callable[..., Process]) -> None:
     machine = start("--slots", "1-3,60", "--items", "2")
-    assert time.monotonic() - before < 2
     reports = machine.hear(lambda message: message == xy.SelectionReport(60, 100, 2, 10, 0, 0), xy.Synchronise())
     assert [one.selection for one in reports if isinstance(one, xy.SelectionReport)] == [1, 2, 3, 60]
     assert machine.vend(60) == xy.DispensingStatus(0x02, 60)

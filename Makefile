@@ -8,6 +8,8 @@ VENV = .venv
 BIN = $(VENV)/bin
 SEEDS ?= 100
 ARGS ?=
+# Many tests wait for real programs: two workers at least, and each file by one of them.
+WORKERS ?= -n auto --dist loadfile
 
 .PHONY: help install install-run demo test check bench soak lock python
 
@@ -31,14 +33,14 @@ demo: install-run ## Server, gateway, broker, one machine and its agent, until C
 	@FRESH="$(FRESH)" $(BIN)/jishan-sim demo $(ARGS)
 
 test: install ## All tests (ARGS='-k word' picks some)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(WORKERS) $(ARGS)
 
 check: install ## Form, types, import rules, and the tests that need no other program, with 100 simulation seeds
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@SIMULATION_SEEDS=$(SEEDS) $(BIN)/pytest -m "not external" $(ARGS)
+	@SIMULATION_SEEDS=$(SEEDS) $(BIN)/pytest $(WORKERS) -m "not external" $(ARGS)
 
 bench: install ## Measure; prints a table and writes build/bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)

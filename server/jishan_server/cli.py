@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ from jishan_server.people.residents import BindCard, CreateResident, SetPin, has
 from jishan_server.people.staff import CreateStaff, Grant, hashed_password
 from jishan_server.vending import machines
 from jishan_server.vending.checks import CHECKS
+from jishan_server.vending.clock import ConfirmDate
 from jishan_server.vending.keys import Keys
 from jishan_server.writer import Operation
 
@@ -231,6 +233,13 @@ def restored() -> None:
             machines.set_identity(connection, fresh, utc_now())
         engine.dispose()
     _print({"ledger_id": fresh})
+
+
+@main.command("confirm-date")
+@click.argument("date", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]))
+def confirm_date(date: datetime) -> None:
+    """Say that it is this date today, when the server doubts its clock: points end again, and days are closed."""
+    _print(_do(load(), "confirm_date", ConfirmDate(SYSTEM, date.date().isoformat())))
 
 
 @main.group()

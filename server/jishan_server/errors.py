@@ -38,6 +38,11 @@ CODES: Final[dict[str, Code]] = {
         409, "扣除的积分必须与预留的一致，没有改动。", "A capture takes the whole hold; nothing was changed."
     ),
     "cause_booked": Code(409, "这件事已经记过账了，没有重复处理。", "This was booked before; nothing was done twice."),
+    "date_differs": Code(
+        409,
+        "服务器时钟显示今天是{today}，不是{day}，没有改动。请先校准服务器时钟。",
+        "The server's clock says {today}, not {day}. Nothing was changed; please set the clock right first.",
+    ),
     "expiry_invalid": Code(
         422, "有效期必须晚于现在，没有改动。", "Points must end later than now. Nothing was changed."
     ),

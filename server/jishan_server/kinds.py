@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from jishan_server.ledger import operations as ledger
 from jishan_server.organizations import tree
 from jishan_server.people import residents, staff
-from jishan_server.vending import alerts, decisions, machines
+from jishan_server.vending import alerts, clock, decisions, machines
 from jishan_server.vending.rules import Rules
 from jishan_server.volunteering import credits
 from jishan_server.volunteering.rules import CreditRules
@@ -49,6 +49,7 @@ BODIES: Final[dict[str, type]] = {
     "reverse": decisions.Reverse,
     "give_up": decisions.GiveUp,
     "mark_alert": alerts.MarkAlert,
+    "confirm_date": clock.ConfirmDate,
 }
 """The body of each kind, for those who read operations from JSON."""
 
@@ -81,6 +82,7 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
         "reverse": partial(decisions.reverse, rules=rules),
         "give_up": partial(decisions.give_up, rules=rules),
         "mark_alert": alerts.mark_alert,
+        "confirm_date": partial(clock.confirm_date, rules=rules),
     }
     mass = {
         # Before anything is booked in the same transaction: on PostgreSQL it waits for the bookings of others.

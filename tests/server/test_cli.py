@@ -13,8 +13,10 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -124,6 +126,18 @@ def test_a_command_beside_a_running_server_asks_it(shell: Shell) -> None:
         assert shell.run("ledger", "verify", "--json")["ok"] is True
     assert not (shell.folder / "jishan.sock").exists()
     assert len(demo["residents"]) == 6
+
+
+def test_the_date_is_confirmed_from_the_command_line(shell: Shell) -> None:
+    shell.run("init", "--demo")
+    assert "date_differs" in shell.run("confirm-date", "2020-02-29", exit=1)
+    for wrong in ("2020-02-30", "today", "20200229"):
+        assert "does not match the format" in shell.run("confirm-date", wrong, exit=2)
+    today = datetime.now(ZoneInfo("Asia/Shanghai")).date().isoformat()
+    answer = shell.run("confirm-date", today)
+    assert (answer["date"], answer["time_zone"], answer["was_doubted"]) == (today, "Asia/Shanghai", False)
+    with shell.up():
+        assert shell.run("confirm-date", today)["was_doubted"] is False
 
 
 def test_closed_days_are_listed_with_their_roots(shell: Shell) -> None:

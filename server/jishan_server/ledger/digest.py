@@ -20,11 +20,14 @@ SCHEME_ZONE: Final = ZoneInfo("Asia/Shanghai")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest batch of a writer's chain, and the newest closed day ("" before the first)."""
+    """The newest batch of a writer's chain; the newest instant that the ledger goes by (0 before the first batch) and
+    whether the clock is doubted since (`ledger.clock`); and the newest closed day ("" before the first).
+    """
 
     number: int = 0
     digest: bytes = FIRST
-    recorded_ms: int = 0
+    known_ms: int = 0
+    is_doubted: bool = False
     closed_day: str = ""
 
 

@@ -3,7 +3,8 @@
 Rules. Every credit opens a lot; a debit takes from the lot that ends soonest (one that never ends last), of equals from
 the older. A hold picks its lots when it is placed and keeps them: nothing ends while held. A void, or the reversal of a
 debit, returns the points to the same lots; where a lot has ended meanwhile, they live RETURNED_LOT_LIFE longer, in a
-lot of their own. The reversal of a credit takes from that credit's lot first.
+lot of their own. The reversal of a credit takes from that credit's lot first. What has ended is booked away before
+anything else; where that was put off because the clock was doubted, other debits take from such lots last.
 Source: decisions, "The ledger".
 """
 
@@ -31,6 +32,7 @@ class Entry:
     expires_ms: int | None = None
     pending: int | None = None
     reverses: int | None = None
+    is_expiry: bool = False
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ def lots(entries: Iterable[Entry]) -> Lots:
 def _step(state: Lots, entry: Entry) -> None:
     match entry.kind:
         case Kind.HOLD:
-            parts = state.taken[entry.sequence] = _take(state, entry.points)
+            parts = state.taken[entry.sequence] = _take(state, entry)
             state.open_holds.add(entry.sequence)
             for part in parts:
                 part.lot.held += part.points
@@ -122,12 +124,12 @@ def _step(state: Lots, entry: Entry) -> None:
         case Kind.POST if entry.is_credit:
             _open(state, entry)
         case Kind.POST:
-            state.taken[entry.sequence] = _take(state, entry.points)
+            state.taken[entry.sequence] = _take(state, entry)
         case Kind.REVERSAL if entry.is_credit:
             assert entry.reverses is not None
             _return(state, state.taken[entry.reverses], entry.recorded_ms)
         case Kind.REVERSAL:
-            state.taken[entry.sequence] = _take(state, entry.points, first=entry.reverses)
+            state.taken[entry.sequence] = _take(state, entry, first=entry.reverses)
 
 
 def _open(state: Lots, entry: Entry) -> None:
@@ -142,11 +144,15 @@ def _release(state: Lots, hold: int) -> list[Part]:
     return parts
 
 
-def _take(state: Lots, points: int, first: int | None = None) -> list[Part]:
-    """Take points from the lots of `first`, then soonest end first."""
+def _take(state: Lots, entry: Entry, first: int | None = None) -> list[Part]:
+    """Take an entry's points: from the lots of `first`, then soonest end first; ended lots last, but for an expiry."""
+
+    def place(lot: Lot) -> tuple[bool, bool]:
+        return lot.source != first, not entry.is_expiry and lot.ends_ms() <= entry.recorded_ms
+
     parts: list[Part] = []
-    missing = points
-    for lot in sorted(state.available(), key=lambda lot: lot.source != first):
+    missing = entry.points
+    for lot in sorted(state.available(), key=place):
         taken = min(lot.left, missing)
         lot.left -= taken
         missing -= taken

@@ -39,9 +39,13 @@ FROM balances WHERE number = ANY(%s::bigint[]) ORDER BY number FOR UPDATE
 """
 _CHAIN: Final = "SELECT pg_try_advisory_lock(%s, %s)"
 _HEAD: Final = """
-SELECT nextval('batch_serial'), (SELECT coalesce(max(day), '') FROM days), b.number, b.digest, b.recorded_at
-FROM (SELECT 1) AS one LEFT JOIN LATERAL
-  (SELECT number, digest, recorded_at FROM batches WHERE writer = %s ORDER BY number DESC LIMIT 1) AS b ON true
+SELECT nextval('batch_serial'), b.number, b.digest,
+  CASE WHEN c.newest_serial >= n.serial THEN c.known_at ELSE n.recorded_at END, coalesce(c.is_doubted, false),
+  (SELECT coalesce(max(day), '') FROM days)
+FROM (SELECT 1) AS one
+LEFT JOIN (SELECT number, digest FROM batches WHERE writer = %s ORDER BY number DESC LIMIT 1) AS b ON true
+LEFT JOIN (SELECT serial, recorded_at FROM batches ORDER BY serial DESC LIMIT 1) AS n ON true
+LEFT JOIN (SELECT * FROM clock_checks ORDER BY number DESC LIMIT 1) AS c ON true
 """
 # One statement, and so one round trip, for all that a batch writes.
 _WRITE: Final = """
@@ -142,8 +146,8 @@ def head(cursor: Cursor, writer: int) -> tuple[int, Head]:
     """A serial for the next batch, and the end of the writer's chain."""
     row = cursor.execute(_HEAD, (writer,)).fetchone()
     assert row is not None
-    serial, closed_day, number, digest, recorded_ms = row
-    return serial, Head(number or 0, digest or FIRST, recorded_ms or 0, closed_day)
+    serial, number, digest, known_ms, is_doubted, closed_day = row
+    return serial, Head(number or 0, digest or FIRST, known_ms or 0, is_doubted, closed_day)
 
 
 def write(

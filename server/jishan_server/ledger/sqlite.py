@@ -34,8 +34,10 @@ SELECT b.number, b.posted, b.held, b.next_expiry_at, b.is_frozen, b.last_sequenc
 FROM json_each(?) AS asked CROSS JOIN balances b ON b.number = asked.value
 """
 _HEAD: Final = """
-SELECT serial, number, digest, recorded_at, (SELECT coalesce(max(day), '') FROM days)
-FROM batches ORDER BY serial DESC LIMIT 1
+SELECT b.serial, b.number, b.digest, CASE WHEN c.newest_serial >= b.serial THEN c.known_at ELSE b.recorded_at END,
+  coalesce(c.is_doubted, 0), (SELECT coalesce(max(day), '') FROM days)
+FROM batches b LEFT JOIN clock_checks c ON c.number = (SELECT max(number) FROM clock_checks)
+ORDER BY b.serial DESC LIMIT 1
 """
 _INSERT: Final = """
 INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, 0), nullif(?, 0),

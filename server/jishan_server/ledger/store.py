@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from jishan_server.db import from_ms, remembered, to_ms
-from jishan_server.ledger import digest, lots, postgresql, sqlite, tables
+from jishan_server.ledger import clock, digest, lots, postgresql, sqlite, tables
 from jishan_server.ledger.model import (
     BATCH_STEP,
     MAX_BATCH,
@@ -174,8 +174,10 @@ def book(
     """Book transfers in order, each judged with those before it; an answer for each, in order.
 
     A refused one leaves nothing behind; the same id and words again is answered as a replay; the same id with other
-    words is refused. More than MAX_BATCH are taken as several batches. Raises the database's IntegrityError if another
-    transaction booked the same id, hold's end, reversal or cause meanwhile: roll back and book again.
+    words is refused. Points that have ended are booked away first, unless the clock is doubted (`ledger.clock`): then
+    they stay, and cannot be spent. More than MAX_BATCH are taken as several batches. Raises the database's
+    IntegrityError if another transaction booked the same id, hold's end, reversal or cause meanwhile: roll back and
+    book again.
     """
     if len(transfers) > MAX_BATCH:
         first, rest = transfers[:MAX_BATCH], transfers[MAX_BATCH:]
@@ -194,14 +196,17 @@ def book(
         serial, head = statements.head(cursor, writer)
         now_ms = to_ms(now)
         late = [a for a in standings.values() if a.next_expiry_ms is not None and a.next_expiry_ms <= now_ms]
-        if now_ms < head.recorded_ms:
-            # A clock behind the newest row says nothing about what has ended.
-            late = []
         if late:
             ends = {one.facts.expired_id for one in late if one.facts.expired_id is not None} - standings.keys()
             standings |= {id: Standing(one) for id, one in facts.find(ends, set()).items()}
             past = _with_due(connection, past, late, now_ms)
-        applied = apply(transfers, standings, past, serial, now)
+        if clock.is_doubtful(head.known_ms, head.is_doubted, now_ms):
+            applied = _apply_without_ends(transfers, standings, past, serial, now)
+            late = []
+            if applied.rows and not head.is_doubted:
+                clock.note_doubt(connection, head.known_ms, serial)
+        else:
+            applied = apply(transfers, standings, past, serial, now)
         _write(cursor, statements, applied, writer, serial, head, now, zone, bool(late))
     finally:
         cursor.close()
@@ -295,6 +300,18 @@ def _with_due(connection: Connection, past: Past, late: Sequence[Standing], now_
     return replace(past, due=due)
 
 
+def _apply_without_ends(
+    transfers: Sequence[Transfer], standings: dict[str, Standing], past: Past, serial: int, now: datetime
+) -> Applied:
+    """Judge a batch while the clock is doubted: what may have ended stays where it is, and cannot be spent."""
+    for id, due in past.due.items():
+        standings[id].held += due.points
+    applied = apply(transfers, standings, replace(past, due={}), serial, now)
+    for id, due in past.due.items():
+        applied.accounts[id].held -= due.points
+    return applied
+
+
 def _write(
     cursor: Any,
     statements: ModuleType,
@@ -344,16 +361,15 @@ def close_day(connection: Connection, day: str, now: datetime, zone: tzinfo = di
 def close_days(connection: Connection, now: datetime, zone: tzinfo = digest.SCHEME_ZONE) -> list[str]:
     """Close every day that is over, oldest first, from that of the first batch on, and give those that were closed.
 
-    Days without a row are closed too. After a long outage the rest waits for the next call (MAX_DAYS_AT_ONCE).
+    Days without a row are closed too. None is while the clock is doubted (`ledger.clock`): a closed day stays closed.
+    After a long outage the rest waits for the next call (MAX_DAYS_AT_ONCE).
     """
     newest = connection.execute(select(func.max(tables.days.c.day))).scalar()
     last = (now.astimezone(zone).date() - timedelta(days=1)).isoformat()
-    if newest is not None and newest >= last:
+    if (newest is not None and newest >= last) or clock.doubt(connection, now) is not None:
         return []
-    if newest is None:
-        day = connection.execute(select(func.min(tables.batches.c.day))).scalar()
-    else:
-        day = _day_after(newest)
+    first = select(func.min(tables.batches.c.day))
+    day = connection.execute(first).scalar() if newest is None else _day_after(newest)
     closed: list[str] = []
     while day is not None and day <= last and len(closed) < MAX_DAYS_AT_ONCE:
         close_day(connection, day, now, zone)
@@ -448,6 +464,8 @@ def history(connection: Connection, number: int, last_sequence: int) -> list[lot
             None if row["expires_at"] is None else to_ms(row["expires_at"]),
             row["pending"],
             row["reverses"],
+            # No client's id has a dot.
+            is_expiry=row["id"].startswith("expiry."),
         )
         for row in reversed(_walk(connection, number, last_sequence, None))
     ]

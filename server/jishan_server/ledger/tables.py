@@ -1,9 +1,10 @@
 """The ledger's tables: facts that are only ever added to, and one cache.
 
-`transfers`, `batches` and `days` are append-only by trigger. `balances` is the cache of what the rows of a limited
-account come to; `ledger verify` rebuilds it. No foreign keys on the hot table: the join that finds the accounts is the
-check, `ledger verify` the proof. No index on accounts either: each row names the row before it of either account, and
-`balances` the newest, so a new row touches the end of few pages, and an account's history is a walk.
+`transfers`, `batches`, `days` and `clock_checks` are append-only by trigger. `balances` is the cache of what the rows
+of a limited account come to; `ledger verify` rebuilds it. No foreign keys on the hot table: the join that finds the
+accounts is the check, `ledger verify` the proof. No index on accounts either: each row names the row before it of
+either account, and `balances` the newest, so a new row touches the end of few pages, and an account's history is a
+walk.
 A row's sequence is `batch serial * BATCH_STEP + position` (`ledger.model`).
 """
 
@@ -140,7 +141,20 @@ days: Final = Table(
     Column("closed_at", Instant, nullable=False),
 )
 
-for _table in (transfers, batches, days):
+# When the server's clock was doubted and when a person confirmed it (`ledger.clock`); the newest row holds.
+clock_checks: Final = Table(
+    "clock_checks",
+    metadata,
+    Column("number", Serial, primary_key=True, autoincrement=True),
+    Column("is_doubted", Boolean, nullable=False),
+    # The newest instant that the ledger goes by: what the clock was compared with, or what was confirmed.
+    Column("known_at", Instant, nullable=False),
+    # The newest batch then. A later one is what the clock is compared with.
+    Column("newest_serial", BigInteger, nullable=False),
+    Column("actor", String(ACCOUNT_ID), nullable=False),
+)
+
+for _table in (transfers, batches, days, clock_checks):
     append_only(_table)
 
 # The last line behind `store.close_day`: what a day's root covers is complete.

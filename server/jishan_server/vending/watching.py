@@ -1,4 +1,5 @@
-"""What only the clock tells: redemptions open for too long, machines not heard of, newly blocked cards.
+"""What only the clock tells: redemptions open for too long, machines not heard of, newly blocked cards, and whether the
+clock itself is to be believed.
 
 The clock only *tells*: no hold is ever freed by it. Called every WATCH_INTERVAL_S by the shell.
 """
@@ -16,6 +17,7 @@ from jishan_protocol.redemption import State
 from jishan_server.people.tables import cards, residents
 from jishan_server.vending import tables
 from jishan_server.vending.changes import REDEMPTION_OPEN, Changes, bump_desired, write
+from jishan_server.vending.clock import watch_clock
 from jishan_server.vending.model import Redemption, lock_machines, open_before
 from jishan_server.vending.rules import Rules
 from jishan_server.writer import Operation, Outcome
@@ -29,6 +31,7 @@ GRADED_UP: Final = 2
 
 def watch(connection: Connection, now: datetime, rules: Rules) -> None:
     """Raise the alerts that are due, and let machines fetch new block lists."""
+    watch_clock(connection, now, rules)
     _watch_redemptions(connection, now, rules)
     _watch_heartbeats(connection, now, rules)
     _watch_blocked_cards(connection)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from jishan_server import db
+from jishan_server.ledger import clock
 from jishan_server.ledger.model import Booked, Cause, Kind, Refused, Transfer, estate_accounts, resident_accounts
 from jishan_server.ledger.store import Balance, balances, book, open_accounts
 from jishan_server.ledger.verify import Report, verify
@@ -58,9 +59,26 @@ class Scheme:
     engine: Engine
 
     def book(self, *transfers: Transfer, at: datetime = START) -> list[Booked | Refused]:
-        """Book in one transaction."""
+        """Book in one transaction; where the clock would be doubted, a person confirms it first."""
+        with db.writing(self.engine) as connection:
+            if clock.doubt(connection, at) is not None:
+                clock.confirm(connection, at, "staff-1")
+            return book(connection, transfers, at)
+
+    def unconfirmed(self, *transfers: Transfer, at: datetime) -> list[Booked | Refused]:
+        """Book in one transaction by a clock that nobody has looked at."""
         with db.writing(self.engine) as connection:
             return book(connection, transfers, at)
+
+    def confirm(self, at: datetime) -> None:
+        """A person confirms the clock."""
+        with db.writing(self.engine) as connection:
+            clock.confirm(connection, at, "staff-1")
+
+    def doubt(self, at: datetime) -> clock.Doubt | None:
+        """Whether this clock is doubted."""
+        with self.engine.connect() as connection:
+            return clock.doubt(connection, at)
 
     def booked(self, *transfers: Transfer, at: datetime = START) -> None:
         """Book, and none may be refused."""
@@ -77,7 +95,7 @@ class Scheme:
     def everything(self) -> list[Any]:
         """All rows of the ledger."""
         with self.engine.connect() as connection:
-            names = ("accounts", "transfers", "balances", "batches", "days")
+            names = ("accounts", "transfers", "balances", "batches", "days", "clock_checks")
             found = [db.metadata.tables[name] for name in names]
             return [connection.execute(one.select().order_by(*one.primary_key)).all() for one in found]
 

@@ -76,6 +76,7 @@ class Memory:
                 row[14] or None,
                 row[12] or None,
                 row[13] or None,
+                is_expiry=row[1].startswith("expiry."),
             )
             for row in self.rows
             if number in (row[3], row[4])

@@ -141,6 +141,13 @@ class _Machine:
             self.redeem()
 
 
+def _build() -> Path:
+    """The folder of everything made here: on the disk of this checkout, not on a temporary file system in memory."""
+    folder = Path("build")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def _redemptions(number: int, residents: int) -> list[tuple[Operation, Operation]]:
     """Redemptions to do, the first one last.
 
@@ -202,7 +209,7 @@ def redeem(engine: Engine, machines: int, seconds: float, residents: int = RESID
 @contextmanager
 def sqlite_file() -> Iterator[Engine]:
     """A SQLite file with the product's settings, on the disk that holds the working directory."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
+    with tempfile.TemporaryDirectory(dir=_build()) as folder:
         engine = db.make_engine(f"sqlite:///{folder}/jishan.db")
         yield engine
         engine.dispose()
@@ -234,7 +241,7 @@ def pgbench(server: Postgresql, seconds: float, is_new: bool) -> float:
 
 def fdatasyncs(seconds: float) -> float:
     """How many times a second 8 KiB are written and synchronised, in a file that has its size already."""
-    with tempfile.NamedTemporaryFile(dir=Path.cwd(), prefix=".bench-") as file:
+    with tempfile.NamedTemporaryFile(dir=_build()) as file:
         blocks, block = 1_000, os.urandom(FDATASYNC_BYTES)
         file.write(block * blocks)
         file.flush()

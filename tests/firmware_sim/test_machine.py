@@ -104,7 +104,11 @@ class Process:
 
     def close(self) -> None:
         if self._line is not None:
+            # pyserial leaves a socket open whose other end was closed first.
+            line_socket = getattr(self._line, "_socket", None)
             self._line.close()
+            if line_socket is not None:
+                line_socket.close()
         if self.program.poll() is None:
             self.kill()
         for stream in (self.program.stdout, self.program.stderr):
@@ -322,7 +326,8 @@ def test_it_listens_on_tcp_for_one_host_after_another(start: Callable[..., Proce
     assert machine.ports["dispenser"].startswith("socket://127.0.0.1:")
     assert machine.vend(1).status == 0x02
     with serial.serial_for_url(machine.ports["dispenser"], timeout=LONG_S) as other:
-        assert other.read(5) == xy.POLL_FRAME
+        # The last status may come once more before it: the first host's ACK was perhaps not heard.
+        assert other.read_until(xy.POLL_FRAME).endswith(xy.POLL_FRAME)
     with serial.serial_for_url(machine.ports["card"], timeout=LONG_S) as reader:
         assert machine.program.poll() is None
         machine.ask("POST", "/tap", {"uid": "7186A61E"})

@@ -23,7 +23,7 @@ class Hashing:
     """The server's key (32 random bytes) and the cost of an argon2 hash.
 
     The default cost is the least that OWASP's Password Storage Cheat Sheet asks for argon2id (19 MiB, 2 rounds,
-    1 lane); `LOWEST_COST` is for simulations.
+    1 lane); `lowest_cost` is for simulations.
     """
 
     key: bytes = field(repr=False)

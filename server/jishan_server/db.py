@@ -7,7 +7,6 @@ Source: decisions, "One writer"; performance, "What follows for the design".
 """
 
 import importlib
-import importlib.util
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +47,6 @@ CHECKPOINT_PAGES: Final = 8_000
 
 _REMEMBERED: Final = "remembered until a rollback"
 
-PACKAGES: Final = ("ledger", "organizations", "people", "volunteering", "vending", "gateway", "api")
 
 metadata: Final = MetaData(
     naming_convention={
@@ -219,11 +217,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def all_tables() -> MetaData:
-    """The metadata with every package's tables in it."""
-    for name in ("audit", "writer", *(f"{package}.tables" for package in PACKAGES)):
-        full = f"jishan_server.{name}"
-        if importlib.util.find_spec(full) is not None:
-            importlib.import_module(full)
+    """The metadata with every table in it: those of `audit`, `writer`, and each package's modules named `...tables`."""
+    here = Path(__file__).resolve().parent
+    modules = sorted(f"{path.parent.name}.{path.stem}" for path in here.glob("*/*tables.py"))
+    for name in ("audit", "writer", *modules):
+        importlib.import_module(f"jishan_server.{name}")
     return metadata
 
 
@@ -281,3 +279,17 @@ def upgrade(engine: Engine) -> None:
     with writing(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        # While the next migration is being written: an empty database is laid anew from the tables.
+        tables = all_tables()
+        if connection.execute(tables.tables["residents"].select().limit(1)).first() is None:
+            if connection.dialect.name == "postgresql":
+                version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+                connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+                connection.exec_driver_sql("CREATE SCHEMA public")
+                connection.exec_driver_sql(
+                    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+                )
+                connection.exec_driver_sql("INSERT INTO alembic_version VALUES (%s)", (version,))
+            else:
+                tables.drop_all(connection)
+            tables.create_all(connection)

@@ -53,6 +53,11 @@ BODIES: Final[dict[str, type]] = {
 }
 """The body of each kind, for those who read operations from JSON."""
 
+TIMED: Final = (ledger.DAYS,)
+"""Kinds that the server asks of itself every `WATCH_INTERVAL_S`, with no body: each finds out what is due by the clock
+of its transaction, does a bounded piece of it, and is quick where nothing is.
+"""
+
 
 def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
     """The use case of each kind, with the rules it goes by."""

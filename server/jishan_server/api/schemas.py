@@ -94,7 +94,9 @@ class Token(Schema):
 
 
 class RoleGrant(Strict):
-    role = fields.String(required=True, validate=validate.OneOf([role.value for role in Role]))
+    role = fields.String(
+        required=True, validate=validate.OneOf([role.value for role in Role if role is not Role.RESIDENT])
+    )
     organization_id = an_id(required=True)
 
 

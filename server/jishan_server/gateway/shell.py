@@ -35,7 +35,7 @@ from jishan_server.db import DatabaseUnavailable
 from jishan_server.gateway.access import GATEWAY_USER
 from jishan_server.gateway.core import Answered, Gateway, Incoming, operation_of
 from jishan_server.gateway.leases import RENEW_S, run_renew
-from jishan_server.ledger.operations import DAYS
+from jishan_server.kinds import TIMED
 from jishan_server.parts import Parts
 from jishan_server.people.credentials import prepare
 from jishan_server.vending.keys import Keys
@@ -175,7 +175,7 @@ class Link:
     # The worker.
 
     def _work(self) -> None:
-        due_s = {kind: time.monotonic() + WATCH_INTERVAL_S for kind in (WATCH, DAYS)}
+        due_s = {kind: time.monotonic() + WATCH_INTERVAL_S for kind in (WATCH, *TIMED)}
         if not self._is_alone:
             due_s[RENEW] = time.monotonic()
         while True:
@@ -186,9 +186,9 @@ class Link:
                 self._take(event)
             except Empty:
                 pass
-            for kind, every_s in ((WATCH, WATCH_INTERVAL_S), (DAYS, WATCH_INTERVAL_S), (RENEW, RENEW_S)):
-                if time.monotonic() >= due_s.get(kind, float("inf")):
-                    due_s[kind] = time.monotonic() + every_s
+            for kind in due_s:
+                if time.monotonic() >= due_s[kind]:
+                    due_s[kind] = time.monotonic() + (RENEW_S if kind == RENEW else WATCH_INTERVAL_S)
                     self._submit(Operation(kind, kind, self._holder))
 
     def _take(self, event: _Received | _Checked | _Done) -> None:

@@ -1,0 +1,21 @@
+"""What residents are told: one row for each message, which waits in their inbox until it is read."""
+
+from sqlalchemy import Column, ForeignKey, Index, String, Table, Text
+
+from jishan_server.db import Instant, Serial, metadata
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("number", Serial, primary_key=True, autoincrement=True),
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
+    Column("kind", String(40), nullable=False),
+    # What the text of the kind is filled with, as JSON: codes, ids, numbers and titles.
+    Column("fields", Text, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    Column("read_at", Instant),
+    # When the person said "this is not me", and when somebody answered.
+    Column("disputed_at", Instant),
+    Column("answered_at", Instant),
+    Index("ix_messages_resident_id", "resident_id", "number"),
+)

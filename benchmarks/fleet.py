@@ -3,8 +3,8 @@
 Each machine is a closed loop over one shared MQTT connection: it seals and signs its questions and reports as the agent
 does, opens and checks every answer, and asks for the next redemption when its last one is acknowledged. Motors take no
 time: `vend_started` and `dispensed` follow each other at once, as they are two messages whatever lies between them.
-Every fiftieth question and every fiftieth report is sent twice. Nothing is kept on a disk here, and the credentials are
-sealed before the clock starts: it is the server that is measured.
+Every fiftieth question and every fiftieth report is sent twice. Redemption ids are made as the agent makes them, when
+they are asked for. Nothing is kept on a disk here: it is the server that is measured.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from jishan_protocol import topics
 from jishan_protocol.envelope import Envelope, Session, seal, unseal
+from jishan_protocol.ids import RANDOM_BITS, timed_id
 from jishan_protocol.messages import (
     Ack,
     Approved,
@@ -119,19 +120,19 @@ class Simulated:
         self._phase = _Phase.GREETING
         self._seq = 0
         self._server_clock = (0, 0.0)
-        self._wishes = self._sealed(given["cards"], given["selections"])
+        self._choices = zip(cycle(given["cards"]), cycle(given["selections"]), strict=False)
+        self._wish: Authorize
         self._number = -1
         self._asked = ("", b"")
         self._approval = ""
         self._sent_s = 0.0
 
-    def _sealed(self, cards: list[str], selections: list[int]) -> list[Authorize]:
-        plan, key, wishes = self._plan, self._keys[self._key_id], []
-        for _, card, selection in zip(range(plan.redemptions_each), cycle(cards), cycle(selections), strict=False):
-            id, nonce = self._fresh_id(), self._random.randbytes(NONCE_BYTES)
-            sealed = seal_credential(key, id, Credential(card=card), nonce)
-            wishes.append(Authorize(id, sealed, selection, 1, plan.product_id, plan.points))
-        return wishes
+    def _chosen(self) -> Authorize:
+        card, selection = next(self._choices)
+        id = timed_id(self._server_ms(), self._random.getrandbits(RANDOM_BITS))
+        nonce = self._random.randbytes(NONCE_BYTES)
+        sealed = seal_credential(self._keys[self._key_id], id, Credential(card=card), nonce)
+        return Authorize(id, sealed, selection, 1, self._plan.product_id, self._plan.points)
 
     def greet(self) -> None:
         """Say the heartbeat that opens the session; its answer carries the server's time."""
@@ -141,12 +142,13 @@ class Simulated:
         """Begin the next redemption, if there is time for one."""
         self._sent_s = time.perf_counter()
         self._number += 1
-        if self._sent_s >= self._tally.ends_s or self._number == len(self._wishes):
+        if self._sent_s >= self._tally.ends_s or self._number == self._plan.redemptions_each:
             self._phase = _Phase.OVER
             self._tally.over += 1
             return
         self._phase = _Phase.ASKING
-        self._asked = self._say("ask", self._wishes[self._number])
+        self._wish = self._chosen()
+        self._asked = self._say("ask", self._wish)
 
     def receive(self, topic: str, payload: bytes) -> None:
         """Open one message, and go on."""
@@ -163,7 +165,7 @@ class Simulated:
                 self._tally.wrong.append(repr(message))
 
     def _approved(self, approved: Approved) -> None:
-        wish = self._wishes[self._number]
+        wish = self._wish
         is_first = self._phase is _Phase.ASKING
         is_wrong = approved.redemption_id != wish.redemption_id or (
             not is_first and approved.approval != self._approval
@@ -209,10 +211,7 @@ class Simulated:
         return self._say("outbox", message, self._seq)
 
     def _say(self, kind: str, message: Message, seq: int | None = None) -> tuple[str, bytes]:
-        issued_at_ms = None
-        if kind == "ask":
-            server_at_ms, heard_s = self._server_clock
-            issued_at_ms = server_at_ms + int((time.monotonic() - heard_s) * 1_000)
+        issued_at_ms = self._server_ms() if kind == "ask" else None
         type_name, body = encode(message)
         envelope = Envelope(
             id=self._fresh_id(),
@@ -230,6 +229,10 @@ class Simulated:
         self._tally.messages += 1
         self._publish(*said)
         return said
+
+    def _server_ms(self) -> int:
+        server_at_ms, heard_s = self._server_clock
+        return server_at_ms + int((time.monotonic() - heard_s) * 1_000)
 
     def _fresh_id(self) -> str:
         return f"{self._random.getrandbits(128):032x}"

@@ -30,11 +30,13 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
+from jishan_protocol.ids import RANDOM_BITS, timed_id
 from jishan_server import db
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.ledger import operations, verify
 from jishan_server.ledger.model import MAX_BATCH, Cause, Kind, Transfer, estate_accounts, resident_accounts
 from jishan_server.ledger.store import book, open_accounts
+from jishan_server.vending.changes import hold_id_of, transfer_id_of
 from jishan_server.writer import Operation, Writer
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "server"))
@@ -47,6 +49,8 @@ ESTATE: Final = "bench"
 TRANSFER: Final = "ledger.transfer"
 # Redemptions prepared for the warm-up, which tells how many the measurement needs.
 WARM_UP: Final = 60_000
+# About how many the fastest row redeems in a millisecond: the times of the ids pass as the measurement does.
+EACH_MS: Final = 20
 FDATASYNC_BYTES: Final = 8_192
 # Transfers that P7 verifies, for each second that the other rows take: a million in a full run.
 VERIFIED_EACH_S: Final = 100_000
@@ -151,17 +155,20 @@ def _build() -> Path:
 def _redemptions(number: int, residents: int) -> list[tuple[Operation, Operation]]:
     """Redemptions to do, the first one last.
 
-    Their ids begin with their time, as the agents make them: neighbours in time are neighbours in an index.
+    Their ids are made by the functions that the agent and the server make theirs by, with the time at which each is
+    about to be asked for.
     """
     chance = random.Random(time.time_ns())
     begun_ms = time.time_ns() // 1_000_000
     script: list[tuple[Operation, Operation]] = []
     for place in range(number):
-        id = f"{begun_ms + place // 20:012x}{chance.getrandbits(80):020x}"
+        id = timed_id(begun_ms + place // EACH_MS, chance.getrandbits(RANDOM_BITS))
         resident = f"res:r{chance.randrange(residents)}"
         cause = Cause("redemption", id)
-        hold = Transfer(f"{id}-h", Kind.HOLD, resident, f"sys:redeemed:{ESTATE}", 1, cause, "machine", "redemption")
-        capture = Transfer(f"{id}-c", Kind.CAPTURE, "", "", 0, cause, "machine", "redemption", None, hold.id)
+        hold_id = hold_id_of(id)
+        end_id = transfer_id_of(id, hold_id, Kind.CAPTURE)
+        hold = Transfer(hold_id, Kind.HOLD, resident, f"sys:redeemed:{ESTATE}", 1, cause, "machine", "redemption")
+        capture = Transfer(end_id, Kind.CAPTURE, "", "", 0, cause, "machine", "redemption", None, hold_id)
         script.append((Operation(hold.id, TRANSFER, hold), Operation(capture.id, TRANSFER, capture)))
     return script[::-1]
 

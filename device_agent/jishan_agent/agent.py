@@ -31,6 +31,7 @@ from jishan_agent.words import Say, say
 from jishan_protocol import topics
 from jishan_protocol.envelope import Envelope, Session, seal, unseal
 from jishan_protocol.errors import ProtocolError
+from jishan_protocol.ids import RANDOM_BITS, timed_id
 from jishan_protocol.messages import (
     Ack,
     Approved,
@@ -292,7 +293,8 @@ class Agent:
             slots=self._slots,
             closed=frozenset(selection for selection in self._closures if selection is not None),
             is_blocked=self._is_blocked,
-            fresh_id=self._fresh_id(),
+            # By the server's clock, which every redemption waits for: this machine's own may say 1970.
+            fresh_id=timed_id(self._server_ms(now_ms) or 0, self._random.getrandbits(RANDOM_BITS)),
         )
         result = vending.step(self._vending, event, now_ms, around)
         if result.writes:

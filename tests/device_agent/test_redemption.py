@@ -25,6 +25,20 @@ def test_a_card_and_a_press_in_either_order_turn_the_motor_once(bench: Any, card
     assert bench.server.credentials[0].card == "00745A70"
 
 
+def test_an_id_begins_with_the_servers_time_whatever_the_hosts_clock_says(bench: Any) -> None:
+    assert bench.now_ms < 1_000_000
+    for _ in range(2):
+        bench.tap()
+        bench.press()
+        bench.until("Dispensed")
+        bench.server.inbox.clear()
+    ids = [ask.redemption_id for ask in bench.server.asks]
+    assert ids == sorted(set(ids))
+    assert {len(id) for id in ids} == {32}
+    for id in ids:
+        assert 0 <= bench.server.now_ms - int(id[:12], 16) < 60_000
+
+
 def test_the_outbox_is_empty_once_the_server_has_acknowledged(bench: Any) -> None:
     bench.tap()
     bench.press()

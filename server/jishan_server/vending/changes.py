@@ -21,6 +21,7 @@ from jishan_protocol.redemption import CLOSED, Event, Party, State, Verdict, adv
 from jishan_server.ids import derived_id
 from jishan_server.ledger import store as ledger
 from jishan_server.ledger.model import Cause, Kind, Transfer
+from jishan_server.ledger.tables import ID as MAX_ID
 from jishan_server.vending import tables
 from jishan_server.vending.model import Redemption
 
@@ -207,7 +208,23 @@ def hold_of(redemption_id: str, estate_id: str, account_id: str, points: int, ac
 
 def hold_id_of(redemption_id: str) -> str:
     """The id of a redemption's hold: the same on a server restored from a backup."""
-    return derived_id(redemption_id, "hold")
+    id = _beside(redemption_id, Kind.HOLD)
+    return id if len(id) <= MAX_ID else derived_id(redemption_id, Kind.HOLD.value)
+
+
+def transfer_id_of(redemption_id: str, hold_id: str | None, kind: Kind) -> str:
+    """The id of what ends a redemption's hold or takes its capture back, each of which there is once.
+
+    It stands beside the hold's. Where that one is derived (the redemption began before ids stood beside each other, or
+    its own id leaves no room), this one is too.
+    """
+    is_beside = hold_id == _beside(redemption_id, Kind.HOLD)
+    return _beside(redemption_id, kind) if is_beside else derived_id(redemption_id, kind.value)
+
+
+def _beside(redemption_id: str, kind: Kind) -> str:
+    """A neighbour of the redemption in an index; no two kinds have the same initial."""
+    return f"{redemption_id}-{kind.value[0]}"
 
 
 def end_of_hold(redemption: Redemption, kind: Kind, said: Said) -> Transfer:
@@ -215,7 +232,7 @@ def end_of_hold(redemption: Redemption, kind: Kind, said: Said) -> Transfer:
     assert redemption.account_id is not None
     assert redemption.points is not None
     return Transfer(
-        id=derived_id(redemption.id, kind.value),
+        id=transfer_id_of(redemption.id, redemption.hold_id, kind),
         kind=kind,
         debit=redemption.account_id,
         credit=redeemed_account(redemption.estate_id),
@@ -231,7 +248,7 @@ def _reversal(redemption: Redemption, said: Said) -> Transfer:
     assert redemption.account_id is not None
     assert redemption.points is not None
     return Transfer(
-        id=derived_id(redemption.id, "reversal"),
+        id=transfer_id_of(redemption.id, redemption.hold_id, Kind.REVERSAL),
         kind=Kind.REVERSAL,
         debit=redeemed_account(redemption.estate_id),
         credit=redemption.account_id,
@@ -239,7 +256,7 @@ def _reversal(redemption: Redemption, said: Said) -> Transfer:
         cause=Cause("redemption", redemption.id),
         actor=said.actor,
         reason="redemption_reversed",
-        reverses_id=derived_id(redemption.id, Kind.CAPTURE.value),
+        reverses_id=transfer_id_of(redemption.id, redemption.hold_id, Kind.CAPTURE),
     )
 
 

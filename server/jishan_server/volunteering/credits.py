@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 from jishan_server import audit
 from jishan_server.db import from_ms, to_ms
 from jishan_server.errors import DomainError
-from jishan_server.ids import derived_id
+from jishan_server.ids import timed_derived_id
 from jishan_server.instants import iso
 from jishan_server.ledger.model import Cause, Kind, Refused, Transfer
 from jishan_server.ledger.store import book
@@ -70,7 +70,7 @@ def record_credit(connection: Connection, operation: Operation, now: datetime, r
     if not is_permitted(connection, body.actor, Permission.CREDIT_RECORD, estate_id):
         scope(connection, body.actor, Permission.CREDIT_RECORD)
         raise DomainError("resident_elsewhere")
-    id = derived_id(operation.id, "credit")
+    id = timed_derived_id(operation.id, "credit", now)
     connection.execute(
         insert(credits).values(
             id=id,
@@ -132,7 +132,7 @@ def _approve(
 
 def _posting(credit: dict[str, Any], actor: str, rules: CreditRules, now: datetime) -> Transfer:
     return Transfer(
-        id=derived_id(credit["id"], "transfer"),
+        id=f"{credit['id']}-post",
         kind=Kind.POST,
         debit=f"sys:issuance:{credit['estate_id']}",
         credit=account_of(credit["resident_id"]),
@@ -179,7 +179,7 @@ def reverse_credit(connection: Connection, operation: Operation, now: datetime, 
     if found["state"] != "approved":
         raise DomainError("credit_not_approved", state=found["state"])
     reversal = Transfer(
-        id=derived_id(body.credit_id, "reversal"),
+        id=f"{body.credit_id}-back",
         kind=Kind.REVERSAL,
         debit=account_of(found["resident_id"]),
         credit=f"sys:issuance:{found['estate_id']}",

@@ -26,6 +26,7 @@ from jishan_server.api.asking import parts as parts_of_app
 from jishan_server.api.auth import auth
 from jishan_server.api.blueprints import Api
 from jishan_server.api.bodies import JsonRequest, check_body
+from jishan_server.api.calendar import calendar
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
 from jishan_server.api.machines import machines
@@ -90,7 +91,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     api = Api(app)
     # After Api, which registers a handler of its own.
     failures.register(app)
-    for part in (auth, estates, residents, credits, machines, redemptions):
+    for part in (auth, estates, calendar, residents, credits, machines, redemptions):
         api.register_blueprint(part)
     per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")
     for endpoint in PUBLIC:

@@ -124,6 +124,18 @@ CODES: Final[dict[str, Code]] = {
         "账户属于别的小区，不能在这里使用。积分没有变动。",
         "This account belongs to another estate and cannot be used here. No points moved.",
     ),
+    # The calendar of working days
+    "calendar_day_unknown": Code(
+        404, "日历里没有{day}这一天，没有改动。", "The calendar does not name {day}. Nothing was changed."
+    ),
+    "calendar_unknown": Code(
+        404, "没有名为{name}的日历，没有改动。", "There is no calendar {name}. Nothing was changed."
+    ),
+    "day_invalid": Code(
+        422,
+        "日期要写成 2026-03-02 的样子，没有改动。",
+        "A day is written like 2026-03-02. Nothing was changed.",
+    ),
     # Staff, roles and tokens
     "forbidden": Code(
         403, "您没有做这件事的权限，没有改动。", "You are not permitted to do this. Nothing was changed."

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from jishan_server.ledger import operations as ledger
-from jishan_server.organizations import tree
+from jishan_server.organizations import calendar, tree
 from jishan_server.people import residents, staff
 from jishan_server.vending import alerts, clock, decisions, machines
 from jishan_server.vending.rules import Rules
@@ -23,6 +23,9 @@ RunOne = Callable[[Connection, Operation, datetime], Any]
 
 BODIES: Final[dict[str, type]] = {
     "create_organization": tree.CreateOrganization,
+    "set_calendar_day": calendar.SetCalendarDay,
+    "clear_calendar_day": calendar.ClearCalendarDay,
+    "load_calendar": calendar.LoadCalendar,
     "create_staff": staff.CreateStaff,
     "log_in": staff.LogIn,
     "log_out": staff.LogOut,
@@ -63,6 +66,9 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
     """The use case of each kind, with the rules it goes by."""
     one_by_one: dict[str, RunOne] = {
         "create_organization": tree.create_organization,
+        "set_calendar_day": calendar.set_calendar_day,
+        "clear_calendar_day": calendar.clear_calendar_day,
+        "load_calendar": calendar.load_calendar,
         "create_staff": staff.create_staff,
         "log_out": staff.log_out,
         "create_resident": residents.create_resident,

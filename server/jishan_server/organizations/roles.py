@@ -193,6 +193,15 @@ def permit(
         raise DomainError("forbidden", permission=permission.value)
 
 
+def permit_everywhere(connection: Connection, actor: str, permission: Permission) -> None:
+    """Refuse with `forbidden` who does not hold `permission` for the whole tree: what concerns the scheme as one."""
+    if actor == SYSTEM:
+        return
+    roots = connection.scalars(select(organizations.c.id).where(organizations.c.parent_id.is_(None))).all()
+    if not roots or not all(is_permitted(connection, actor, permission, root) for root in roots):
+        raise DomainError("forbidden", permission=permission.value)
+
+
 def scope(connection: Connection, actor: str, permission: Permission) -> frozenset[str]:
     """Every node for which `actor` has `permission`; refusal: forbidden if there is none."""
     start = select(organizations.c.id)

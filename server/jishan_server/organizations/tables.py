@@ -1,6 +1,8 @@
-"""The region tree (county > street > estate > building, the levels named freely), and who has which role in it."""
+"""The region tree (county > street > estate > building, the levels named freely), who has which role in it, and the
+calendar of working days.
+"""
 
-from sqlalchemy import Column, ForeignKey, Index, PrimaryKeyConstraint, String, Table
+from sqlalchemy import Boolean, Column, ForeignKey, Index, PrimaryKeyConstraint, String, Table
 
 from jishan_server.db import Instant, metadata
 
@@ -23,4 +25,13 @@ staff_roles = Table(
     # The role holds for this node of the region tree and everything below it.
     Column("organization_id", String(40), ForeignKey("organizations.id"), nullable=False),
     PrimaryKeyConstraint("staff_id", "role", "organization_id"),
+)
+
+calendar_days = Table(
+    "calendar_days",
+    metadata,
+    # YYYY-MM-DD, local to the scheme. Days that are not here are as their weekday says.
+    Column("day", String(10), primary_key=True),
+    Column("is_working", Boolean, nullable=False),
+    Column("name", String(100), nullable=False),
 )

@@ -1,0 +1,24 @@
+"""Fixtures of the tests about the tree, staff and the calendar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from office import Office, opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def office(request: pytest.FixtureRequest, sqlite_template: Path, tmp_path: Path) -> Iterator[Office]:
+    """A running server with the demo's people, on each kind of database."""
+    settings = {}
+    if request.param == "postgresql":
+        engine = request.getfixturevalue("postgresql_database")
+        settings["database_url"] = engine.url.render_as_string(hide_password=False)
+    with opened(sqlite_template, tmp_path, **settings) as made:
+        yield made

@@ -5,9 +5,12 @@ the older. A hold picks its lots when it is placed and keeps them: nothing ends 
 debit, returns the points to the same lots; where a lot has ended meanwhile, they live RETURNED_LOT_LIFE longer, in a
 lot of their own. The reversal of a credit takes from that credit's lot first. What has ended is booked away before
 anything else; where that was put off because the clock was doubted, other debits take from such lots last.
+A fold can be packed, and go on from there: lots that have points are kept, and what open holds took. What debits took
+is not, so an entry that takes an older debit back needs the whole history (`BeforeTheCut`).
 Source: decisions, "The ledger".
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -98,12 +101,42 @@ class Lots:
         return soonest, sum(lot.left for lot in live if lot.expires_ms == soonest)
 
 
-def lots(entries: Iterable[Entry]) -> Lots:
-    """Fold an account's entries, oldest first. The sums of the result are the account's balance."""
-    state = Lots()
+class BeforeTheCut(LookupError):
+    """An entry takes back a debit from before a packed fold: only the whole history says which lots that took."""
+
+
+def lots(entries: Iterable[Entry], packed: str | None = None) -> Lots:
+    """Fold an account's entries, oldest first, or those after a packed fold. The sums are the account's balance.
+
+    Raises BeforeTheCut, after a packed fold only.
+    """
+    state = Lots() if packed is None else _unpacked(packed)
     for entry in entries:
         _step(state, entry)
     return state
+
+
+def pack(state: Lots) -> str:
+    """What later entries need of a fold, as JSON: `lots` with points, in order, each as source, points, end, left and
+    held; `holds` that are open, each with its parts as place of the lot and points.
+
+    At most as long as the account has available and held points.
+    """
+    kept = [lot for lot in state.lots if lot.left or lot.held]
+    places = {id(lot): place for place, lot in enumerate(kept)}
+    holds = {
+        str(hold): [[places[id(part.lot)], part.points] for part in state.taken[hold]]
+        for hold in sorted(state.open_holds)
+    }
+    rows = [[lot.source, lot.points, lot.expires_ms, lot.left, lot.held] for lot in kept]
+    return json.dumps({"lots": rows, "holds": holds}, separators=(",", ":"))
+
+
+def _unpacked(packed: str) -> Lots:
+    read = json.loads(packed)
+    kept = [Lot(*row) for row in read["lots"]]
+    taken = {int(hold): [Part(kept[place], points) for place, points in parts] for hold, parts in read["holds"].items()}
+    return Lots(kept, taken, set(taken))
 
 
 def _step(state: Lots, entry: Entry) -> None:
@@ -127,6 +160,8 @@ def _step(state: Lots, entry: Entry) -> None:
             state.taken[entry.sequence] = _take(state, entry)
         case Kind.REVERSAL if entry.is_credit:
             assert entry.reverses is not None
+            if entry.reverses not in state.taken:
+                raise BeforeTheCut(entry.reverses)
             _return(state, state.taken[entry.reverses], entry.recorded_ms)
         case Kind.REVERSAL:
             state.taken[entry.sequence] = _take(state, entry, first=entry.reverses)

@@ -1,5 +1,5 @@
 """The ledger's own kinds of operation: a transfer, many at a time (its id is the transfer's, its body the `Transfer`),
-and the closing of days, which a timer asks for.
+and the closing of days with the checkpoints that follow it, which a timer asks for.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from jishan_server.errors import DomainError
+from jishan_server.ledger.history import keep_due
 from jishan_server.ledger.model import Refused
 from jishan_server.ledger.store import book, close_days
 from jishan_server.writer import Kind, Kinds, Operation, Outcome
@@ -26,8 +27,10 @@ def transfer(connection: Connection, operations: Sequence[Operation], now: datet
 
 
 def days(connection: Connection, operations: Sequence[Operation], now: datetime, zone: tzinfo) -> list[Outcome]:
-    """Close every day that is over; asked again, there is nothing to do."""
+    """Close every day that is over; when there is none, keep checkpoints of accounts that have grown long."""
     closed = close_days(connection, now, zone)
+    if not closed:
+        keep_due(connection)
     return [Outcome(closed) for _ in operations]
 
 

@@ -12,14 +12,13 @@ from datetime import date, datetime, timedelta, tzinfo
 from types import ModuleType
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, case, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, case, func, insert, literal, or_, select, update
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from jishan_server.db import from_ms, remembered, to_ms
-from jishan_server.ledger import clock, digest, lots, postgresql, sqlite, tables
+from jishan_server.ledger import clock, digest, history, postgresql, sqlite, tables
 from jishan_server.ledger.model import (
-    BATCH_STEP,
     MAX_BATCH,
     Account,
     Applied,
@@ -51,7 +50,6 @@ __all__ = [
     "closed_days",
     "day_hashes",
     "freeze",
-    "history",
     "open_accounts",
     "statement",
 ]
@@ -294,7 +292,7 @@ def _with_due(connection: Connection, past: Past, late: Sequence[Standing], now_
     """The past with what of these accounts has ended, by the fold of their entries."""
     due: dict[str, Due] = {}
     for account in late:
-        folded = lots.lots(history(connection, account.facts.number, account.last_sequence))
+        folded = history.fold_and_keep(connection, account.facts.number, account.last_sequence)
         points = folded.ended_points(now_ms) if account.facts.expired_id is not None else 0
         due[account.facts.id] = Due(points, folded.next_expiry_ms(now_ms))
     return replace(past, due=due)
@@ -355,6 +353,7 @@ def close_day(connection: Connection, day: str, now: datetime, zone: tzinfo = di
     hashes = day_hashes(connection, day)
     root = digest.merkle_root(hashes)
     connection.execute(insert(tables.days).values(day=day, rows=len(hashes), root=root, closed_at=now))
+    history.count_entries(connection, day)
     return root
 
 
@@ -387,8 +386,7 @@ def closed_days(connection: Connection) -> list[Day]:
 def day_hashes(connection: Connection, day: str) -> list[bytes]:
     """The row hashes of a day, in the order of its tree: writer, number, position."""
     t, b = tables.transfers.c, tables.batches.c
-    in_batch = (t.sequence >= b.serial * BATCH_STEP) & (t.sequence < (b.serial + 1) * BATCH_STEP)
-    rows = select(t.row_hash).where(b.day == day, in_batch).order_by(b.writer, b.number, t.sequence)
+    rows = select(t.row_hash).where(tables.is_of_day(day)).order_by(b.writer, b.number, t.sequence)
     return [bytes(row_hash) for row_hash in connection.execute(rows).scalars()]
 
 
@@ -420,7 +418,7 @@ def balances(connection: Connection, account_ids: Collection[str]) -> dict[str, 
         points = 0
         if next_expiry_at is not None:
             # The cached instant is a lower bound; what ends when is the lots' to say.
-            folded = lots.lots(history(connection, number, last))
+            folded = history.fold(connection, number, last).lots
             soonest, points = folded.next_expiry_points(-1)
             expiry = None if soonest is None else from_ms(soonest)
         found[id] = Balance(posted, held, expiry, points, is_frozen)
@@ -434,41 +432,6 @@ def _summed(connection: Connection, number: int) -> Balance:
     change = func.sum(case((t.credit == number, t.points), else_=-t.points))
     total = connection.execute(select(change).where(moves, or_(t.debit == number, t.credit == number))).scalar()
     return Balance(int(total or 0), 0)
-
-
-def _walk(connection: Connection, number: int, newest: int, limit: int | None) -> Sequence[RowMapping]:
-    """The rows of a limited account from `newest` back, newest first."""
-    t = tables.transfers
-    first = select(t.c.sequence, t.c.debit, t.c.debit_previous, t.c.credit_previous).where(t.c.sequence == newest)
-    step = first.add_columns(literal(1).label("depth")).cte("walk", recursive=True)
-    before = case((step.c.debit == number, step.c.debit_previous), else_=step.c.credit_previous)
-    further = select(
-        t.c.sequence, t.c.debit, t.c.debit_previous, t.c.credit_previous, (step.c.depth + 1).label("depth")
-    ).where(t.c.sequence == before)
-    if limit is not None:
-        further = further.where(step.c.depth < limit)
-    walk = step.union_all(further)
-    rows = select(t).where(t.c.sequence.in_(select(walk.c.sequence))).order_by(t.c.sequence.desc())
-    return connection.execute(rows).mappings().all()
-
-
-def history(connection: Connection, number: int, last_sequence: int) -> list[lots.Entry]:
-    """All entries of a limited account up to `last_sequence`, oldest first, for the fold."""
-    return [
-        lots.Entry(
-            row["sequence"],
-            Kind(row["kind"]),
-            row["credit"] == number,
-            row["points"],
-            to_ms(row["recorded_at"]),
-            None if row["expires_at"] is None else to_ms(row["expires_at"]),
-            row["pending"],
-            row["reverses"],
-            # No client's id has a dot.
-            is_expiry=row["id"].startswith("expiry."),
-        )
-        for row in reversed(_walk(connection, number, last_sequence, None))
-    ]
 
 
 def statement(
@@ -485,7 +448,7 @@ def statement(
         return [], None
     number, *newest = account
     mark = start or Mark(*newest)
-    rows = _walk(connection, number, mark.sequence, limit) if mark.sequence else []
+    rows = history.walk(connection, number, mark.sequence, limit=limit) if mark.sequence else []
     others = {row["credit"] if row["debit"] == number else row["debit"] for row in rows}
     names = dict(connection.execute(select(a.number, a.id).where(a.number.in_(others))).all())
     page: list[Line] = []

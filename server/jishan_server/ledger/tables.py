@@ -1,10 +1,10 @@
-"""The ledger's tables: facts that are only ever added to, and one cache.
+"""The ledger's tables: facts that are only ever added to, and two caches.
 
 `transfers`, `batches`, `days` and `clock_checks` are append-only by trigger. `balances` is the cache of what the rows
-of a limited account come to; `ledger verify` rebuilds it. No foreign keys on the hot table: the join that finds the
-accounts is the check, `ledger verify` the proof. No index on accounts either: each row names the row before it of
-either account, and `balances` the newest, so a new row touches the end of few pages, and an account's history is a
-walk.
+of a limited account come to, `checkpoints` that of their fold up to one of them; `ledger verify` rebuilds both. No
+foreign keys on the hot table: the join that finds the accounts is the check, `ledger verify` the proof. No index on
+accounts either: each row names the row before it of either account, and `balances` the newest, so a new row touches the
+end of few pages, and an account's history is a walk.
 A row's sequence is `batch serial * BATCH_STEP + position` (`ledger.model`).
 """
 
@@ -18,16 +18,21 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Index,
     Integer,
     LargeBinary,
     Sequence,
     String,
     Table,
+    Text,
     UniqueConstraint,
+    and_,
+    literal_column,
 )
 
 from jishan_server.db import Instant, Serial, append_only, metadata, on_create
+from jishan_server.ledger.model import BATCH_STEP
 
 ID: Final = 40
 ACCOUNT_ID: Final = 60
@@ -141,6 +146,23 @@ days: Final = Table(
     Column("closed_at", Instant, nullable=False),
 )
 
+# Entries of an account after which its fold is kept: a few milliseconds of work. Rare in a fold, and rare in a year.
+CHECKPOINT_ENTRIES: Final = 1_000
+
+checkpoints: Final = Table(
+    "checkpoints",
+    metadata,
+    Column("number", Serial, primary_key=True, autoincrement=False),
+    # The row of the account up to which `lots` is the fold (`lots.pack`); 0 and no lots before the first.
+    Column("sequence", BigInteger, nullable=False),
+    Column("lots", Text, nullable=False),
+    # The account's entries of the days that were closed since: says only who is due.
+    Column("entries", BigInteger, nullable=False),
+)
+# A constant in the statement, without which the index would not be used.
+IS_DUE: Final = checkpoints.c.entries >= literal_column(str(CHECKPOINT_ENTRIES))
+Index("ix_checkpoints_due", checkpoints.c.number, sqlite_where=IS_DUE, postgresql_where=IS_DUE)
+
 # When the server's clock was doubted and when a person confirmed it (`ledger.clock`); the newest row holds.
 clock_checks: Final = Table(
     "clock_checks",
@@ -174,3 +196,9 @@ _DAY_IS_OPEN: Final = {
 for _dialect, _statements in _DAY_IS_OPEN.items():
     for _statement in _statements:
         on_create(batches, _statement, _dialect)
+
+
+def is_of_day(day: str) -> ColumnElement[bool]:
+    """For a query over `transfers` and `batches`: each transfer of a day with its batch."""
+    t, b = transfers.c, batches.c
+    return and_(b.day == day, t.sequence >= b.serial * BATCH_STEP, t.sequence < (b.serial + 1) * BATCH_STEP)

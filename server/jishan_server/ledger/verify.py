@@ -4,8 +4,8 @@ Rules, in the order in which they are looked at: each row's hash is of its words
 writer's chain is whole; a closed day has its root; each row moves points between two accounts that exist; each hold
 ended at most once, as a whole; each transfer was taken back at most once, as a whole; each cached balance and chain of
 rows is what the rows come to; the sum of all accounts is 0; no account is past its limit; no points end before their
-account's next expiry. Other packages give checks of their own. Sums are made by the database; hashes in ranges, by as
-many processes as there are cores.
+account's next expiry; each checkpoint is the fold of its rows. Other packages give checks of their own. Sums are made
+by the database; hashes in ranges, by as many processes as there are cores.
 Source: architecture and decisions, "The ledger"; performance, P7.
 """
 
@@ -26,7 +26,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.pool import StaticPool
 
 from jishan_server.db import make_engine
-from jishan_server.ledger import digest, lots, store
+from jishan_server.ledger import digest, history, lots, store
 from jishan_server.ledger.model import BATCH_STEP
 
 # Below this a second process costs more than it saves.
@@ -78,7 +78,8 @@ def verify(connection: Connection, further: Sequence[Check] = (), processes: int
         connection = connection.execution_options(isolation_level="REPEATABLE READ")
     checked: dict[str, int] = {}
     rows = partial(check_rows, processes=processes or os.cpu_count() or 1)
-    own: list[Check] = [rows, _chains, _days, _accounts, _holds, _reversals, check_balances, _sum, _limits, _expiries]
+    own: list[Check] = [rows, _chains, _days, _accounts, _holds, _reversals]
+    own += [check_balances, _sum, _limits, _expiries, _checkpoints]
     for check in (*own, *further):
         result = check(connection)
         checked[result.rule] = result.count
@@ -416,7 +417,7 @@ def _expiries(connection: Connection) -> Checked:
     count = 0
     for id, number, last, cached, posted, held in candidates.all():
         count += 1
-        folded = lots.lots(store.history(connection, number, last))
+        folded = lots.lots(history.entries(connection, number, last))
         soonest, _ = folded.next_expiry_points(-1)
         if (folded.available_points(), folded.held_points()) != (posted - held, held):
             found = f"{folded.available_points()} available, {folded.held_points()} held"
@@ -425,3 +426,26 @@ def _expiries(connection: Connection) -> Checked:
         if soonest is not None and (cached is None or cached > soonest):
             return Checked("expiries", count, Break("expiries", "balances", id, f"at most {soonest}", str(cached)))
     return Checked("expiries", count)
+
+
+def _checkpoints(connection: Connection) -> Checked:
+    """Each checkpoint is what the fold of its account's rows up to it comes to."""
+    kept = connection.execute(
+        text(
+            """
+            SELECT a.id, c.number, c.sequence, c.lots, t.sequence AS row
+            FROM checkpoints c LEFT JOIN accounts a ON a.number = c.number LEFT JOIN transfers t
+              ON t.sequence = c.sequence AND (t.debit = c.number AND t.debit_previous IS NOT NULL
+              OR t.credit = c.number AND t.credit_previous IS NOT NULL)
+            WHERE c.sequence > 0 ORDER BY c.number
+            """
+        )
+    ).all()
+    for id, number, sequence, found, row in kept:
+        if row is None:
+            broken = Break("checkpoints", "checkpoints", id or str(number), "a row of its account", str(sequence))
+            return Checked("checkpoints", len(kept), broken)
+        made = lots.pack(lots.lots(history.entries(connection, number, sequence)))
+        if made != found:
+            return Checked("checkpoints", len(kept), Break("checkpoints", "checkpoints", id, made, found))
+    return Checked("checkpoints", len(kept))

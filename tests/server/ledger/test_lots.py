@@ -98,7 +98,7 @@ steps = st.lists(
 )
 
 
-def _play(memory: Memory, history: list[Any], after: Callable[[Transfer | None, Any], None]) -> None:
+def play(memory: Memory, history: list[Any], after: Callable[[Transfer | None, Any], None]) -> None:
     for number, (what, points, pick, life) in enumerate(history):
         id = f"t{number}"
         if what == "wait":
@@ -139,7 +139,7 @@ def test_the_lots_sum_up_to_the_balance_at_every_moment(history: list[Any]) -> N
                 assert 0 <= lot.left + lot.held <= lot.points
         assert sum(_posted(memory, account) for account in memory.accounts) == 0
 
-    _play(memory, history, check)
+    play(memory, history, check)
 
 
 def _posted(memory: Memory, account: str) -> int:
@@ -157,7 +157,7 @@ def test_the_cached_next_expiry_is_never_later_than_the_lots_say(history: list[A
             cached = memory.accounts[account].next_expiry_ms
             assert soonest is None or (cached is not None and cached <= soonest)
 
-    _play(memory, history, check)
+    play(memory, history, check)
 
 
 @settings(max_examples=200, deadline=None)
@@ -171,14 +171,14 @@ def test_no_debit_is_booked_from_points_that_have_ended(history: list[Any]) -> N
                 if account in (one.debit, one.credit):
                     assert memory.lots(account).ended_points(to_ms(memory.now)) == 0
 
-    _play(memory, history, check)
+    play(memory, history, check)
 
 
 @settings(max_examples=200, deadline=None)
 @given(steps, st.integers(1, 20))
 def test_a_void_before_any_lot_ends_restores_the_lots_exactly(history: list[Any], points: int) -> None:
     memory = Memory()
-    _play(memory, history, lambda _, __: None)
+    play(memory, history, lambda _, __: None)
     memory.book(credit("settled", "li", 1))
     before = [(lot.source, lot.expires_ms, lot.left) for lot in memory.lots("res:li").available()]
     (answer,) = memory.book(hold("held", "li", points))
@@ -203,7 +203,7 @@ def test_nothing_ends_while_it_is_held(history: list[Any]) -> None:
             for sequence, points in open_points.items():
                 assert sum(part.points for part in folded.taken[sequence]) == points
 
-    _play(memory, history, check)
+    play(memory, history, check)
 
 
 def test_points_that_end_soonest_are_taken_first_and_those_that_never_end_last() -> None:

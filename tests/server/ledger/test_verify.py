@@ -73,6 +73,7 @@ def test_a_sound_ledger_is_found_sound(past: Scheme) -> None:
             "sum": 10,
             "limits": 6,
             "expiries": 0,
+            "checkpoints": 0,
         },
     )
 

@@ -1,8 +1,8 @@
 """Working days: Monday to Friday, but for the days that the calendar names.
 
 The calendar is data, one for the whole scheme: public holidays, and the Saturdays and Sundays worked in exchange. Who
-holds `calendar_write` for every root of the tree edits it day by day, or loads a preset: a file of facts in `calendars/`.
-Rule for presets: `china-2026` is the State Council's arrangement of 2025-11-04 for the year 2026.
+holds `calendar_write` for the whole tree edits it day by day, or loads a preset, a file of facts in `calendars/`:
+`china-2026` is the State Council's arrangement of 2025-11-04 for the year 2026.
 Source: records are entered within 10 working days (Ministry of Civil Affairs Order 67, article 11).
 """
 

@@ -1,0 +1,388 @@
+"""The permission walk: every endpoint of the API, asked by every role, at every place of the tree, by residents, by nobody.
+
+`ENDPOINTS` says for each endpoint what it takes; an endpoint without a row fails. Who does not hold what the row says is
+refused as `forbidden` (or told that there is no such thing, where the row says `hidden`), and nothing has changed.
+
+A new endpoint needs one line in `ENDPOINTS`: its rule, and a body that reaches the use case. `{resident}` and the like
+are filled from what `MAKERS` made; so are the arguments of the path, by their names (`<id:resident_id>` from
+`resident_id`), unless `at` says from where. A new kind of thing needs a line or two in a maker.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+from sqlalchemy import insert, select
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+sys.path.append(str(Path(__file__).parent))
+
+from link_world import World
+from office import Office, opened
+
+from jishan_protocol.messages import OutcomeUnknown
+from jishan_server.db import all_tables, writing
+from jishan_server.organizations.roles import PERMISSIONS, SYSTEM, Permission, Role
+from jishan_server.organizations.tree import CreateOrganization
+from jishan_server.people.hashing import token_hash
+from jishan_server.people.staff import CreateStaff, Grant
+from jishan_server.people.tables import staff_tokens
+from jishan_server.vending.machines import CreateMachine
+from jishan_server.writer import Operation
+
+
+class Anybody(Enum):
+    """What needs no role."""
+
+    PUBLIC = auto()
+    """Takes no token."""
+    OWN = auto()
+    """Any token: it is about oneself."""
+
+
+PUBLIC, OWN = Anybody.PUBLIC, Anybody.OWN
+
+
+class Listed(NamedTuple):
+    """A list for everybody who holds `permission` somewhere: of other estates it shows nothing of ours."""
+
+    permission: Permission
+
+
+class Everywhere(NamedTuple):
+    """What concerns the scheme as one: `permission` must be held for the whole tree."""
+
+    permission: Permission
+
+
+class Row(NamedTuple):
+    """What an endpoint takes, and a request that would be done."""
+
+    rule: Permission | Listed | Everywhere | Anybody
+    body: Any = None
+    query: str = ""
+    at: Mapping[str, str] = {}
+    # What refuses somebody of another estate, if not `forbidden`.
+    elsewhere: str = "forbidden"
+    # Who may not see it is told that there is no such thing.
+    hidden: bool = False
+    # A resident may do it about themselves.
+    resident: bool = False
+
+
+P = Permission
+WHY: Final = {"reason": "x"}
+
+ENDPOINTS: Final[dict[str, Row]] = {
+    # auth, staff
+    "auth.create_token": Row(PUBLIC, {"login": "nobody", "password": "x"}),
+    "auth.delete_token": Row(OWN),
+    "auth.me": Row(OWN),
+    "auth.create_staff": Row(
+        P.STAFF_WRITE,
+        {
+            "login": "{fresh}",
+            "name": "x",
+            "password": "long enough",
+            "roles": [{"role": "refiller", "organization_id": "{estate}"}],
+        },
+    ),
+    "auth.list_staff": Row(Listed(P.STAFF_READ)),
+    # tree, calendar
+    "estates.create_estate": Row(P.ESTATE_WRITE, {"parent_id": "{estate}", "name": "x", "level": "building"}),
+    "estates.list_estates": Row(Listed(P.ESTATE_READ)),
+    "estates.get_estate": Row(P.ESTATE_READ),
+    "calendar.list_calendar": Row(Listed(P.ESTATE_READ), query="year=2026"),
+    "calendar.put_calendar_day": Row(
+        Everywhere(P.CALENDAR_WRITE), {"is_working": True, "name": "x"}, at={"day": "2026-08-01"}
+    ),
+    "calendar.delete_calendar_day": Row(Everywhere(P.CALENDAR_WRITE), at={"day": "2026-08-02"}),
+    "calendar.load_calendar": Row(Everywhere(P.CALENDAR_WRITE), at={"name": "china-2026"}),
+    # residents
+    "residents.create_resident": Row(P.RESIDENT_WRITE, {"estate_id": "{estate}", "name": "x"}),
+    "residents.list_residents": Row(Listed(P.RESIDENT_READ)),
+    "residents.get_resident": Row(P.RESIDENT_READ),
+    "residents.freeze_resident": Row(P.RESIDENT_FREEZE, WHY),
+    "residents.unfreeze_resident": Row(P.RESIDENT_FREEZE, WHY),
+    "residents.put_pin": Row(P.RESIDENT_WRITE, {"pin": "471108"}),
+    "residents.bind_card": Row(P.RESIDENT_WRITE, {"uid": "A1B2C3D4"}),
+    "residents.block_card": Row(P.RESIDENT_WRITE, {"reason": "lost"}),
+    "residents.replace_card": Row(P.RESIDENT_WRITE, {"uid": "A1B2C3D5", "reason": "lost"}),
+    "residents.get_balance": Row(P.RESIDENT_READ),
+    "residents.get_statement": Row(P.RESIDENT_READ),
+    # credits
+    "credits.record_credit": Row(
+        P.CREDIT_RECORD,
+        {"resident_id": "{resident}", "points": 1, "activity": "x", "reason": "x"},
+        elsewhere="resident_elsewhere",
+    ),
+    "credits.list_credits": Row(Listed(P.CREDIT_READ)),
+    "credits.get_credit": Row(P.CREDIT_READ),
+    "credits.approve_credit": Row(P.CREDIT_APPROVE, {"reason": "x"}),
+    "credits.reject_credit": Row(P.CREDIT_APPROVE, WHY),
+    "credits.reverse_credit": Row(P.CREDIT_REVERSE, WHY, at={"credit_id": "{approved_credit}"}),
+    # machines
+    "machines.create_machine": Row(P.MACHINE_WRITE, {"machine_id": "box-2", "estate_id": "{estate}", "name": "x"}),
+    "machines.list_machines": Row(Listed(P.MACHINE_READ)),
+    "machines.get_machine": Row(P.MACHINE_READ),
+    "machines.make_claim_code": Row(P.MACHINE_WRITE, at={"machine_id": "{new_machine}"}),
+    "machines.enroll": Row(PUBLIC, {"claim_code": "x", "journal_id": "x"}),
+    "machines.get_authority": Row(PUBLIC),
+    "machines.create_product": Row(
+        P.MACHINE_WRITE, {"product_id": "towel", "estate_id": "{estate}", "name_zh": "x", "name_en": "x"}
+    ),
+    "machines.get_planogram": Row(P.MACHINE_READ),
+    "machines.put_planogram": Row(P.MACHINE_WRITE, {"replaces": 1, "slots": []}),
+    "machines.put_stock": Row(P.MACHINE_WRITE, {"counts": [{"selection": 13, "stock": 2}]}),
+    "machines.put_state": Row(P.MACHINE_WRITE, {"is_open": False, "reason": "x"}),
+    "machines.put_slot_state": Row(P.MACHINE_WRITE, {"is_open": False, "reason": "x"}, at={"selection": "13"}),
+    "machines.lose_machine": Row(P.MACHINE_WRITE, WHY),
+    # redemptions, alerts
+    "redemptions.list_redemptions": Row(Listed(P.REDEMPTION_READ)),
+    "redemptions.get_redemption": Row(P.REDEMPTION_READ),
+    "redemptions.resolve_redemption": Row(
+        P.REDEMPTION_RESOLVE_FOR, {"verdict": "not_dispensed", "reason": "x", "evidence": ""}
+    ),
+    "redemptions.resolve_redemption#against": Row(
+        P.REDEMPTION_RESOLVE_AGAINST, {"verdict": "dispensed", "reason": "x", "evidence": "x"}
+    ),
+    "redemptions.reverse_redemption": Row(P.REDEMPTION_REVERSE, WHY, at={"redemption_id": "{captured}"}),
+    "redemptions.give_up_redemption": Row(P.REDEMPTION_RESOLVE_FOR, WHY),
+    "redemptions.list_alerts": Row(Listed(P.MACHINE_READ)),
+    "redemptions.acknowledge_alert": Row(P.MACHINE_WRITE, at={"number": "{alert}"}),
+    "redemptions.resolve_alert": Row(P.MACHINE_WRITE, at={"number": "{alert}"}),
+    "redemptions.list_contradictions": Row(Listed(P.MACHINE_READ)),
+    "redemptions.list_rejected": Row(Listed(P.MACHINE_READ)),
+}
+"""Endpoint (and `#variant`) -> what it takes."""
+
+ROOT: Final = "hongya"
+OURS: Final = "jiangpan"
+OTHER: Final = "other"
+
+
+def people_of(office: Office, known: dict[str, str]) -> None:
+    """Two residents and a card of our estate, and the estate beside it."""
+    body = CreateOrganization(SYSTEM, "qingyijiang", "estate", "x", OTHER)
+    office.parts.writer.call(Operation("walk-other", "create_organization", body))
+    known |= {"estate": OURS, "estate_id": OURS, "resident": office.people.residents[0].id}
+    known |= {"resident_id": known["resident"], "second_resident": office.people.residents[1].id}
+    known["card_id"] = office.ok("GET", f"/residents/{known['resident']}")["cards"][0]["id"]
+    known["staff_id"] = next(one.id for one in office.people.staff if one.login == "approver")
+
+
+def credits_of(office: Office, known: dict[str, str]) -> None:
+    """A credit that waits, and one that was approved."""
+    known["approved_credit"] = office.credit(0, 10)["id"]
+    body = {"resident_id": known["resident"], "points": 1, "activity": "x", "reason": "x"}
+    known["credit_id"] = office.ok("POST", "/credits", body)["id"]
+
+
+def machines_of(office: Office, known: dict[str, str]) -> None:
+    """A machine with a redemption in doubt and a captured one, and one that is not enrolled yet."""
+    world = World(office.parts.engine)
+    world.now = office.now
+    box = world.machine()
+    known["captured"] = box.vend()
+    box.dispense(known["captured"])
+    known["redemption_id"] = box.vend()
+    box.say(OutcomeUnknown(known["redemption_id"], "restarted"))
+    world.close()
+    known["machine_id"], known["new_machine"] = "box-1", "box-0"
+    body = CreateMachine(SYSTEM, "box-0", OURS, "x")
+    office.parts.writer.call(Operation("walk-machine", "create_machine", body))
+    known["alert"] = str(office.ok("GET", "/alerts", as_="operator")["items"][0]["number"])
+
+
+MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (people_of, credits_of, machines_of)
+"""What fills the placeholders, in order; each may use what those before it made."""
+
+NOT_A_CHANGE: Final = frozenset({"operations", "staff_tokens", "refusals"})
+"""Tables that a refusal may write: the writer's memory of its answers, the tokens of this test, refusals themselves."""
+
+NEVER: Final = frozenset(
+    {"token_invalid", "fields_invalid", "json_invalid", "not_found", "bad_request", "internal_error"}
+    | {"idempotency_key_required", "method_not_allowed"}
+)
+"""Answers which say that a row's example does not reach its use case."""
+
+
+class Asker(NamedTuple):
+    """Who asks: a role at a place of the tree."""
+
+    role: Role
+    place: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.role.value.replace('_', '-')}.{self.place}"
+
+
+GRANTED: Final = [role for role in Role if role is not Role.RESIDENT]
+ASKERS: Final = [Asker(role, place) for role in GRANTED for place in (ROOT, OURS, OTHER)]
+
+
+class Walk:
+    """An office with everything that the rows speak of, and an account for each role at each place."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self.known: dict[str, str] = {"fresh": "fresh"}
+        for make in MAKERS:
+            make(office, self.known)
+        self.ids = {
+            asker: self.office.parts.writer.call(
+                Operation(
+                    f"walk-{asker.name}",
+                    "create_staff",
+                    CreateStaff(SYSTEM, asker.name, "x", "no password", (Grant(asker.role, asker.place),)),
+                )
+            )["id"]
+            for asker in ASKERS
+        }
+        self.rules: dict[str, Rule] = rules_of(office)
+
+    def tokens(self, name: str) -> dict[Asker, str]:
+        """A fresh token for everybody."""
+        made = {asker: f"{name} {asker.name}" for asker in ASKERS}
+        with writing(self.office.parts.engine) as connection:
+            connection.execute(
+                insert(staff_tokens),
+                [
+                    {
+                        "hash": token_hash(token),
+                        "staff_id": self.ids[asker],
+                        "issued_at": self.office.now,
+                        "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
+                    }
+                    for asker, token in made.items()
+                ],
+            )
+        return made
+
+    def ask(self, name: str, token: str | None) -> TestResponse:
+        """Send the request of a row."""
+        row, rule = ENDPOINTS[name], self.rules[name.partition("#")[0]]
+        [method] = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        places = {argument: self.filled(row.at.get(argument, f"{{{argument}}}")) for argument in rule.arguments}
+        path = re.sub(r"<(?:\w+:)?(\w+)>", lambda found: places[found[1]], rule.rule)
+        self.known["fresh"] = f"fresh{next(self.office.keys)}"
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return self.office.send(
+            method,
+            path.removeprefix("/api/v1") + (f"?{row.query}" if row.query else ""),
+            self.filled(row.body),
+            as_=None,
+            headers=headers,
+            # PUT may require one too.
+            key=f"walk-key-{next(self.office.keys)}",
+        )
+
+    def filled(self, value: Any) -> Any:
+        """A body or path with its placeholders filled in; one that no maker fills is a KeyError."""
+        if isinstance(value, dict):
+            return {name: self.filled(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self.filled(inner) for inner in value]
+        return re.sub(r"\{(\w+)\}", lambda found: self.known[found[1]], value) if isinstance(value, str) else value
+
+    def standing(self) -> dict[str, Any]:
+        """Every row of every table but those that a refusal may write."""
+        with self.office.parts.engine.connect() as connection:
+            return {
+                table.name: sorted(map(repr, connection.execute(select(table))))
+                for table in all_tables().sorted_tables
+                if table.name not in NOT_A_CHANGE
+            }
+
+
+def rules_of(office: Office) -> dict[str, Rule]:
+    """The endpoints below /api/v1 that are not its documentation."""
+    app = office.client.application
+    return {
+        rule.endpoint: rule
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/api/v1/") and not rule.endpoint.startswith(("docs.", "api-docs."))
+    }
+
+
+@pytest.fixture(scope="module")
+def walk(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    with opened(sqlite_template, tmp_path_factory.mktemp("walk")) as office:
+        yield Walk(office)
+
+
+def is_allowed(row: Row, asker: Asker) -> bool:
+    """What the table says of an asker."""
+    match row.rule:
+        case Listed(permission):
+            return asker.role in PERMISSIONS[permission]
+        case Everywhere(permission):
+            return asker.role in PERMISSIONS[permission] and asker.place == ROOT
+        case Permission():
+            return asker.role in PERMISSIONS[row.rule] and asker.place != OTHER
+        case _:
+            return True
+
+
+def code_of(answer: TestResponse) -> str:
+    """The code of a refusal, empty for an answer."""
+    said = answer.get_json(silent=True) if answer.status_code >= 400 else None
+    return said["code"] if said else ""
+
+
+def test_every_endpoint_has_a_row_and_every_row_an_endpoint(walk: Walk) -> None:
+    assert {name.partition("#")[0] for name in ENDPOINTS} == set(walk.rules)
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_who_does_not_hold_it_is_refused_and_nothing_changes(walk: Walk, name: str) -> None:
+    row, tokens, before = ENDPOINTS[name], walk.tokens(f"refused {name}"), walk.standing()
+    if row.rule is PUBLIC:
+        return
+    for asker in ASKERS:
+        if is_allowed(row, asker):
+            continue
+        answer = walk.ask(name, tokens[asker])
+        expected = {(403, "forbidden")}
+        if asker.place == OTHER:
+            expected.add((403, row.elsewhere))
+        if row.hidden:
+            assert answer.status_code in (403, 404), (asker, answer.text)
+        else:
+            assert (answer.status_code, code_of(answer)) in expected, (asker, answer.text)
+    answer = walk.ask(name, None)
+    assert (answer.status_code, code_of(answer)) == (401, "token_invalid")
+    assert walk.standing() == before
+
+
+@pytest.mark.parametrize("name", [name for name, row in ENDPOINTS.items() if isinstance(row.rule, Listed)])
+def test_a_list_shows_nothing_of_another_estate(walk: Walk, name: str) -> None:
+    row, tokens = ENDPOINTS[name], walk.tokens(f"listed {name}")
+    ours = {walk.ids[asker] for asker in ASKERS if asker.place == OURS}
+    ours |= {value for key, value in walk.known.items() if key not in ("fresh", "alert", "staff_id")}
+    for asker in ASKERS:
+        if asker.place == OTHER and is_allowed(row, asker):
+            answer = walk.ask(name, tokens[asker])
+            assert answer.status_code == 200, (asker, answer.text)
+            assert not {one for one in ours if f'"{one}"' in answer.text}, (asker, answer.text)
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_who_holds_it_is_not_refused(walk: Walk, name: str) -> None:
+    # Last, because what is allowed changes things: a later one may find them closed, but is never forbidden.
+    row, tokens = ENDPOINTS[name], walk.tokens(f"allowed {name}")
+    for asker in ASKERS:
+        if is_allowed(row, asker):
+            answer = walk.ask(name, tokens[asker])
+            assert code_of(answer) != "forbidden", (asker, answer.text)
+            if row.rule is not PUBLIC:
+                assert code_of(answer) not in NEVER, (asker, answer.text)

@@ -136,6 +136,36 @@ CODES: Final[dict[str, Code]] = {
         "日期要写成 2026-03-02 的样子，没有改动。",
         "A day is written like 2026-03-02. Nothing was changed.",
     ),
+    # People: consent
+    "consent_needed": Code(
+        403,
+        "记录服务和积分要用您的姓名等信息，没有扣分。同意请在{minutes}分钟内再刷一次卡，不同意就不刷。",
+        "Recording your service and points needs your name. Nothing was taken. If you agree, tap again "
+        "within {minutes} minutes; if not, do not.",
+    ),
+    "consent_not_given": Code(
+        409, "现在没有生效的同意，没有改动。", "There is no consent to withdraw. Nothing was changed."
+    ),
+    "consent_text_day": Code(
+        422,
+        "新的告知书不能从已经过去的日子开始，没有改动。",
+        "A new text cannot hold from a day that is over. Nothing was changed.",
+    ),
+    "form_day_invalid": Code(
+        422,
+        "纸质表的日期在今天以后，没有改动。请核对。",
+        "The day of the paper form is still to come. Nothing was changed.",
+    ),
+    "guardian_invalid": Code(
+        422,
+        "监护人请填一位成年居民，或者填姓名，二选一。没有改动。",
+        "A guardian is either a resident of age or a name, not both. Nothing was changed.",
+    ),
+    "guardian_needed": Code(
+        403,
+        "不满{years}周岁要由监护人到服务点签字同意，没有扣分，没有改动。",
+        "Below {years} years a guardian agrees at the desk. Nothing was taken, nothing was changed.",
+    ),
     # Staff, roles and tokens
     "forbidden": Code(
         403, "您没有做这件事的权限，没有改动。", "You are not permitted to do this. Nothing was changed."
@@ -195,6 +225,20 @@ CODES: Final[dict[str, Code]] = {
     ),
     "reversal_own": Code(
         403, "不能冲正自己的积分，没有改动。", "Nobody reverses a credit of their own. Nothing was changed."
+    ),
+    # Files
+    "attachment_unknown": Code(404, "没有找到这个文件。", "There is no such file."),
+    "file_broken": Code(
+        422, "这张图片打不开，没有保存。请重新拍一张。", "This picture cannot be opened; it was not kept. Take another."
+    ),
+    "file_empty": Code(422, "请附上一个文件，没有改动。", "Please send one file. Nothing was changed."),
+    "file_too_large": Code(
+        422,
+        "文件不能超过 {limit_mib} MiB，没有保存。",
+        "A file has at most {limit_mib} MiB; this one was not kept.",
+    ),
+    "file_type": Code(
+        422, "只收 JPEG、PNG、WebP 图片和 PDF，没有保存。", "Only JPEG, PNG, WebP and PDF; this file was not kept."
     ),
     # Machines, planograms and redemptions
     "another_redemption_open": Code(

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from jishan_server import attachments
 from jishan_server.ledger import operations as ledger
 from jishan_server.organizations import calendar, tree
-from jishan_server.people import residents, staff
+from jishan_server.people import consents, residents, staff
 from jishan_server.vending import alerts, clock, decisions, machines
 from jishan_server.vending.rules import Rules
 from jishan_server.volunteering import credits
@@ -30,6 +31,9 @@ BODIES: Final[dict[str, type]] = {
     "log_in": staff.LogIn,
     "log_out": staff.LogOut,
     "create_resident": residents.CreateResident,
+    "give_consent": consents.GiveConsent,
+    "withdraw_consent": consents.WithdrawConsent,
+    "publish_consent_text": consents.PublishConsentText,
     "freeze_resident": residents.FreezeResident,
     "bind_card": residents.BindCard,
     "block_card": residents.BlockCard,
@@ -71,12 +75,16 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
         "load_calendar": calendar.load_calendar,
         "create_staff": staff.create_staff,
         "log_out": staff.log_out,
-        "create_resident": residents.create_resident,
+        "create_resident": partial(residents.create_resident, zone=rules.zone),
+        "give_consent": partial(consents.give_consent, zone=rules.zone),
+        "withdraw_consent": consents.withdraw_consent,
+        "publish_consent_text": partial(consents.publish_text, zone=rules.zone),
         "freeze_resident": residents.freeze_resident,
         "bind_card": residents.bind_card,
         "block_card": residents.block_card,
         "replace_card": residents.replace_card,
         "set_pin": residents.set_pin,
+        "attach": attachments.attach,
         "record_credit": partial(credits.record_credit, rules=credit_rules),
         "reject_credit": credits.reject_credit,
         "reverse_credit": partial(credits.reverse_credit, rules=credit_rules),

@@ -156,6 +156,7 @@ class Resident(Schema):
     phone = fields.String(allow_none=True)
     member_number = fields.String()
     state = fields.String()
+    consent_state = fields.String(metadata={"description": "awaiting, given or withdrawn"})
     has_pin = fields.Boolean()
     pin_locked_until_at = an_instant()
     cards = fields.List(fields.Nested(Card))

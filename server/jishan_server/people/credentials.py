@@ -7,6 +7,8 @@ transaction, `identify` judges inside it, set-based, in the order given. Rules:
 - An unknown card is refused. If a wrongly set reader would have printed a known card so, the refusal says
   `hint="wrong_reader_profile"` for staff; the card is never accepted.
 - How many points a card may spend without its PIN is for the caller, who is told `with_pin`.
+- Whoever has not agreed yet to records about them is refused with words that say what a second tap means; that second
+  tap, of the same person at the same machine within 2 minutes, gives consent and goes on. A child's does not.
 
 The table of tries changes in `identify` only, so a caller that asks it once for each new request counts each try once.
 """
@@ -22,11 +24,16 @@ from jishan_protocol.cards import mistaken_forms, normalise
 from jishan_protocol.errors import ProtocolError
 from jishan_protocol.sealing import Credential
 from jishan_server.errors import DomainError
+from jishan_server.organizations.roles import resident_actor
+from jishan_server.people import consents
 from jishan_server.people.hashing import Hashing
 from jishan_server.people.tables import cards, residents
 
 PIN_TRIES: Final = 5
 PIN_LOCK: Final = timedelta(minutes=15)
+CONSENT_WITHIN: Final = timedelta(minutes=2)
+CONSENT_AFTER: Final = timedelta(seconds=2)
+"""Sooner is a card that bounced on the reader, not a person who has read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,10 @@ class _Resident:
     pin_hash: str | None
     wrong_tries: int
     locked_until_at: datetime | None
+    consent_state: str
+    asked_at: datetime | None
+    asked_by: str | None
+    of_age_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +110,51 @@ def unverified(credential: Credential, hashing: Hashing) -> Prepared:
 
 
 def identify(
-    connection: Connection, prepared: Sequence[Prepared], hashing: Hashing, now: datetime
+    connection: Connection,
+    prepared: Sequence[Prepared],
+    hashing: Hashing,
+    now: datetime,
+    machine_ids: Sequence[str | None] | None = None,
 ) -> list[Identified | DomainError]:
     """Say for each credential who it is, or why not; counts wrong PINs. A handful of statements for any number.
 
-    Refusals: card_unknown, card_blocked, member_unknown, pin_wrong, pin_locked, resident_frozen.
+    `machine_ids` says for each where it was shown; elsewhere nobody gives consent by showing it again.
+    Refusals: card_unknown, card_blocked, member_unknown, pin_wrong, pin_locked, resident_frozen, consent_needed,
+    guardian_needed.
     """
     found = _find(connection, prepared)
     mistaken = _mistaken(connection, prepared, found, hashing)
     before = dict(found.residents)
-    answers = [_judge(one, found, mistaken, hashing, now) for one in prepared]
+    given: dict[str, consents.Entry] = {}
+    answers: list[Identified | DomainError] = []
+    for one, machine_id in zip(prepared, machine_ids or [None] * len(prepared), strict=True):
+        answer = _judge(one, found, mistaken, hashing, now)
+        if isinstance(answer, Identified) and found.residents[answer.resident_id].consent_state == "awaiting":
+            answer = _asked_for_consent(answer, one, machine_id, found, given, now)
+        answers.append(answer)
     changed = [resident for id, resident in found.residents.items() if resident != before[id]]
     if changed:
         connection.execute(
             update(residents)
             .where(residents.c.id == bindparam("resident"))
-            .values(pin_wrong_tries=bindparam("tries"), pin_locked_until_at=bindparam("until")),
-            [{"resident": r.id, "tries": r.wrong_tries, "until": r.locked_until_at} for r in changed],
+            .values(
+                pin_wrong_tries=bindparam("tries"),
+                pin_locked_until_at=bindparam("until"),
+                consent_asked_at=bindparam("asked"),
+                consent_asked_by=bindparam("by"),
+            ),
+            [
+                {
+                    "resident": r.id,
+                    "tries": r.wrong_tries,
+                    "until": r.locked_until_at,
+                    "asked": r.asked_at,
+                    "by": r.asked_by,
+                }
+                for r in changed
+            ],
         )
+    consents.write(connection, now, list(given.values()))
     return answers
 
 
@@ -142,6 +180,30 @@ def _judge(
     if resident.state != "active":
         return DomainError("resident_frozen")
     return Identified(resident.id, account_of(resident.id), resident.estate_id, masked(resident.name), with_pin)
+
+
+def _asked_for_consent(
+    who: Identified,
+    one: Prepared,
+    machine_id: str | None,
+    found: _Found,
+    given: dict[str, consents.Entry],
+    now: datetime,
+) -> Identified | DomainError:
+    """What becomes of somebody who has not agreed yet: asked, or, asked a moment ago at this machine, let on."""
+    resident = found.residents[who.resident_id]
+    if resident.of_age_at is not None and now < resident.of_age_at:
+        return DomainError("guardian_needed", years=consents.GUARDIAN_UNDER_YEARS)
+    waited = None if resident.asked_at is None or machine_id != resident.asked_by else now - resident.asked_at
+    if machine_id is not None and waited is not None and CONSENT_AFTER <= waited <= CONSENT_WITHIN:
+        how: consents.How = "keypad" if one.card_hash is None else "card_tap"
+        actor = resident_actor(resident.id)
+        given[resident.id] = consents.Entry(resident.id, True, how, actor, machine_id=machine_id)
+        found.residents[resident.id] = replace(resident, consent_state="given", asked_at=None, asked_by=None)
+        return who
+    if waited is None or waited > CONSENT_WITHIN:
+        found.residents[resident.id] = replace(resident, asked_at=now, asked_by=machine_id)
+    return DomainError("consent_needed", minutes=CONSENT_WITHIN // timedelta(minutes=1))
 
 
 def _pin_fits(one: Prepared, resident: _Resident, hashing: Hashing) -> bool:
@@ -180,6 +242,10 @@ def _find(connection: Connection, prepared: Sequence[Prepared]) -> _Found:
         residents.c.pin_hash,
         residents.c.pin_wrong_tries,
         residents.c.pin_locked_until_at,
+        residents.c.consent_state,
+        residents.c.consent_asked_at,
+        residents.c.consent_asked_by,
+        residents.c.of_age_at,
     )
     found = _Found({}, {}, {})
     if hashes:

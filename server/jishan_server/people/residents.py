@@ -7,7 +7,7 @@ answer are plain values, so that an operation sent again is answered as the firs
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -22,6 +22,7 @@ from jishan_server.ledger.model import resident_accounts
 from jishan_server.ledger.store import freeze, open_accounts
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.organizations.tree import ESTATE, organization
+from jishan_server.people import consents
 from jishan_server.people.credentials import account_of
 from jishan_server.people.hashing import Hashing
 from jishan_server.people.member_numbers import FIRST_SERIAL, member_number
@@ -34,10 +35,13 @@ PHONE_FORM: Final = re.compile(r"\+?[0-9][0-9 -]{3,18}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class CreateResident:
+    """`consent` None: registered without having agreed yet. Whoever registers a person at the desk has asked them."""
+
     actor: str
     estate_id: str
     name: str
     phone: str | None = None
+    consent: consents.NewConsent | None = consents.NewConsent()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +105,11 @@ def hashed_pin(hashing: Hashing, pin: str, operation_id: str) -> str:
     return hashing.secret(pin, operation_id)
 
 
-def create_resident(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
-    """Register a resident with the next member number and a points account. Refusals: estate_unknown, phone_invalid."""
+def create_resident(connection: Connection, operation: Operation, now: datetime, zone: tzinfo) -> dict[str, Any]:
+    """Register a resident with the next member number and a points account.
+
+    Refusals: estate_unknown, phone_invalid, and those of `consents.give_consent`.
+    """
     body: CreateResident = operation.body
     if organization(connection, body.estate_id)["level"] != ESTATE:
         raise DomainError("estate_unknown", id=body.estate_id)
@@ -125,6 +132,8 @@ def create_resident(connection: Connection, operation: Operation, now: datetime)
         )
     )
     open_accounts(connection, resident_accounts(id, body.estate_id), now)
+    if body.consent is not None:
+        consents.begin(connection, operation, now, id, body.consent, zone)
     _note(connection, operation, now, "resident_created", id, {"estate_id": body.estate_id})
     return view(connection, id)
 
@@ -276,6 +285,7 @@ def _view(row: dict[str, Any], of_resident: list[dict[str, Any]]) -> dict[str, A
     return {name: row[name] for name in shown} | {
         "has_pin": row["pin_hash"] is not None,
         "pin_locked_until_at": iso(row["pin_locked_until_at"]),
+        "consent_state": row["consent_state"],
         "cards": of_resident,
         "created_at": iso(row["created_at"]),
     }

@@ -21,7 +21,15 @@ residents = Table(
     Column("pin_wrong_tries", Integer, nullable=False),
     Column("pin_locked_until_at", Instant),
     Column("created_at", Instant, nullable=False),
+    # awaiting | given | withdrawn: the newest row of `consents`, repeated here by `people.consents` for the hot path.
+    Column("consent_state", String(10), nullable=False, server_default="awaiting"),
+    # The first tap of a card whose second one gives consent, and the machine that it was shown to.
+    Column("consent_asked_at", Instant),
+    Column("consent_asked_by", String(40)),
+    # When a person turns 14 in the scheme's time zone; without a birth date nothing says that they are a child.
+    Column("of_age_at", Instant),
     CheckConstraint("state IN ('active', 'frozen')", name="state_known"),
+    CheckConstraint("consent_state IN ('awaiting', 'given', 'withdrawn')", name="consent_state_known"),
     Index("ix_residents_estate_id", "estate_id", "member_serial"),
 )
 

@@ -340,9 +340,8 @@ def _identified(
         )
         is None
     ]
-    found = (
-        identify(connection, [question.prepared for question in looked_at], vending.hashing, now) if looked_at else []
-    )
+    prepared, machine_ids = [one.prepared for one in looked_at], [one.machine_id for one in looked_at]
+    found = identify(connection, prepared, vending.hashing, now, machine_ids) if looked_at else []
     who = {question.wish.redemption_id: one for question, one in zip(looked_at, found, strict=True)}
     return [Ask(question.machine_id, question.wish, who.get(question.wish.redemption_id)) for question in questions]
 

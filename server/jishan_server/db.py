@@ -272,16 +272,16 @@ def migrations_path() -> Path:
     return installed if installed.is_dir() else here.parent / "migrations"
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring the database to the newest schema, in one transaction."""
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Bring the database to the newest schema, or to an older `revision`, in one transaction."""
     config = Config()
     config.set_main_option("script_location", str(migrations_path()))
     with writing(engine) as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
         # While the next migration is being written: an empty database is laid anew from the tables.
         tables = all_tables()
-        if connection.execute(tables.tables["residents"].select().limit(1)).first() is None:
+        if connection.exec_driver_sql("SELECT id FROM residents LIMIT 1").first() is None:
             if connection.dialect.name == "postgresql":
                 version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
                 connection.exec_driver_sql("DROP SCHEMA public CASCADE")

@@ -173,3 +173,23 @@ def test_a_broken_ledger_is_named_and_exits_with_3(shell: Shell) -> None:
             [*PROGRAM, "ledger", "verify"], env=shell.environment, capture_output=True, text=True, timeout=60
         ).stdout
     )
+
+
+def test_a_running_server_is_backed_up_and_made_again_elsewhere(shell: Shell, tmp_path: Path) -> None:
+    shell.run("init", "--demo")
+    file = tmp_path / "nightly.backup"
+    with shell.up():
+        made = shell.run("backup", str(file))
+    assert (made["file"], made["bytes"]) == (str(file), file.stat().st_size)
+    assert "exists already" in shell.run("backup", str(file), exit=1)
+    assert "exists already" in shell.run("restore", str(file), exit=1)
+    elsewhere = Shell(tmp_path / "elsewhere")
+    (tmp_path / "words").write_text("no backup")
+    assert "damaged" in elsewhere.run("restore", str(tmp_path / "words"), exit=1)
+    again = elsewhere.run("restore", str(file))
+    assert (again["rows"], again["ledger_ok"]) == (made["rows"], True)
+    for secret in ("secret.key", "pki/ca.key"):
+        assert (elsewhere.folder / secret).read_bytes() == (shell.folder / secret).read_bytes()
+        assert stat.S_IMODE((elsewhere.folder / secret).stat().st_mode) == 0o600
+    with elsewhere.up():
+        assert elsewhere.run("ledger", "verify", "--json")["ok"] is True

@@ -23,6 +23,7 @@ from werkzeug.routing import BaseConverter, IntegerConverter
 from jishan_server.api import failures
 from jishan_server.api.asking import MAX_BODY_BYTES, member
 from jishan_server.api.asking import parts as parts_of_app
+from jishan_server.api.attachments import attachments
 from jishan_server.api.auth import auth
 from jishan_server.api.blueprints import Api
 from jishan_server.api.bodies import JsonRequest, check_body
@@ -91,7 +92,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     api = Api(app)
     # After Api, which registers a handler of its own.
     failures.register(app)
-    for part in (auth, estates, calendar, residents, credits, machines, redemptions):
+    for part in (attachments, auth, estates, calendar, residents, credits, machines, redemptions):
         api.register_blueprint(part)
     per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")
     for endpoint in PUBLIC:

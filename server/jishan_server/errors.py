@@ -240,6 +240,20 @@ CODES: Final[dict[str, Code]] = {
     "file_type": Code(
         422, "只收 JPEG、PNG、WebP 图片和 PDF，没有保存。", "Only JPEG, PNG, WebP and PDF; this file was not kept."
     ),
+    # Files
+    "attachment_unknown": Code(404, "没有找到这个文件。", "There is no such file."),
+    "file_broken": Code(
+        422, "这张图片打不开，没有保存。请重新拍一张。", "This picture cannot be opened; it was not kept. Take another."
+    ),
+    "file_empty": Code(422, "请附上一个文件，没有改动。", "Please send one file. Nothing was changed."),
+    "file_too_large": Code(
+        422,
+        "文件不能超过 {limit_mib} MiB，没有保存。",
+        "A file has at most {limit_mib} MiB; this one was not kept.",
+    ),
+    "file_type": Code(
+        422, "只收 JPEG、PNG、WebP 图片和 PDF，没有保存。", "Only JPEG, PNG, WebP and PDF; this file was not kept."
+    ),
     # Machines, planograms and redemptions
     "another_redemption_open": Code(
         409,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from jishan_server import attachments
+from jishan_server import attachments
 from jishan_server.ledger import operations as ledger
 from jishan_server.organizations import calendar, tree
 from jishan_server.people import consents, residents, staff
@@ -84,6 +85,7 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
         "block_card": residents.block_card,
         "replace_card": residents.replace_card,
         "set_pin": residents.set_pin,
+        "attach": attachments.attach,
         "attach": attachments.attach,
         "record_credit": partial(credits.record_credit, rules=credit_rules),
         "reject_credit": credits.reject_credit,

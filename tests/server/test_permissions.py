@@ -29,6 +29,7 @@ from link_world import World
 from office import Office, opened
 
 from jishan_protocol.messages import OutcomeUnknown
+from jishan_server.attachments import for_keeping
 from jishan_server.db import all_tables, writing
 from jishan_server.organizations.roles import PERMISSIONS, SYSTEM, Permission, Role
 from jishan_server.organizations.tree import CreateOrganization
@@ -118,6 +119,14 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "residents.replace_card": Row(P.RESIDENT_WRITE, {"uid": "A1B2C3D5", "reason": "lost"}),
     "residents.get_balance": Row(P.RESIDENT_READ),
     "residents.get_statement": Row(P.RESIDENT_READ),
+    # files
+    "attachments.create_attachment": Row(
+        P.REPORT_WRITE, query="subject_type=resident&subject_id={resident}", resident=True
+    ),
+    "attachments.list_attachments": Row(
+        Listed(P.RECORD_READ), query="subject_type=resident&subject_id={resident}", resident=True
+    ),
+    "attachments.get_attachment": Row(P.RECORD_READ, resident=True),
     # credits
     "credits.record_credit": Row(
         P.CREDIT_RECORD,
@@ -202,7 +211,18 @@ def machines_of(office: Office, known: dict[str, str]) -> None:
     known["alert"] = str(office.ok("GET", "/alerts", as_="operator")["items"][0]["number"])
 
 
-MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (people_of, credits_of, machines_of)
+def attachments_of(office: Office, known: dict[str, str]) -> None:
+    """A file of a resident's, put there by the server itself."""
+    body = for_keeping(SYSTEM, "resident", known["resident"], None, b"%PDF-1.7 x")
+    known["attachment_id"] = office.parts.writer.call(Operation("walk-attachment", "attach", body))["id"]
+
+
+MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
+    people_of,
+    credits_of,
+    machines_of,
+    attachments_of,
+)
 """What fills the placeholders, in order; each may use what those before it made."""
 
 NOT_A_CHANGE: Final = frozenset({"operations", "staff_tokens", "refusals"})
@@ -278,7 +298,7 @@ class Walk:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return self.office.send(
             method,
-            path.removeprefix("/api/v1") + (f"?{row.query}" if row.query else ""),
+            path.removeprefix("/api/v1") + (f"?{self.filled(row.query)}" if row.query else ""),
             self.filled(row.body),
             as_=None,
             headers=headers,

@@ -13,6 +13,8 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from jishan_server.errors import DomainError
 
+FILES: Final[dict[str, int]] = {"attachments.create_attachment": 6 * 1024 * 1024}
+"""Endpoints that take a file and no JSON, and the most bytes of each: the file, and the form around it."""
 MAX_DEPTH: Final = 16
 """Our deepest body has three levels."""
 
@@ -32,7 +34,10 @@ class JsonRequest(Request):
 
 
 def check_body() -> ResponseReturnValue | None:
-    """Before each request: a body that is not JSON is refused, whatever the endpoint."""
+    """Before each request: a body that is not JSON is refused, but at the endpoints that take a file."""
+    if (most := FILES.get(request.endpoint or "")) is not None:
+        request.max_content_length = most
+        return None
     if request.method in ("POST", "PUT", "PATCH", "DELETE") and request.get_data(cache=True):
         if request.mimetype != "application/json":
             raise UnsupportedMediaType

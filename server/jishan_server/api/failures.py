@@ -7,7 +7,7 @@ database or Python says never leaves: it goes to the log under the request id.
 from typing import Any, Final
 
 import structlog
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, UnprocessableEntity
 
@@ -73,7 +73,8 @@ def _http(error: HTTPException) -> ResponseReturnValue:
         names = ", ".join(sorted(fields)[:SHOWN_NAMES])
         response = _answer(DomainError("fields_invalid", names=names), fields)
     elif error.code == 413:
-        response = _answer(DomainError("body_too_large", limit=MAX_BODY_BYTES), {"limit": MAX_BODY_BYTES})
+        limit = request.max_content_length or MAX_BODY_BYTES
+        response = _answer(DomainError("body_too_large", limit=limit), {"limit": limit})
     else:
         response = _answer(DomainError(_BY_STATUS.get(error.code, "internal_error")), {})
     if error.code >= 500:

@@ -33,6 +33,7 @@ PURE: Final = (
     "jishan_server.vending.deciding",
     "jishan_server.vending.keys",
     "jishan_server.vending.rules",
+    "jishan_server.volunteering.credit_states",
     "jishan_server.volunteering.rules",
     "jishan_agent.dispensers.*",
     "jishan_agent.readers.*",

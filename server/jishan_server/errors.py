@@ -226,19 +226,111 @@ CODES: Final[dict[str, Code]] = {
     "reversal_own": Code(
         403, "不能冲正自己的积分，没有改动。", "Nobody reverses a credit of their own. Nothing was changed."
     ),
-    # Files
-    "attachment_unknown": Code(404, "没有找到这个文件。", "There is no such file."),
-    "file_broken": Code(
-        422, "这张图片打不开，没有保存。请重新拍一张。", "This picture cannot be opened; it was not kept. Take another."
+    # Rules, notice, appeals, adjustments
+    "adjustment_closed": Code(
+        409,
+        "这次调整已经处理过了，没有重复处理。",
+        "This adjustment was decided before; nothing was done twice.",
     ),
-    "file_empty": Code(422, "请附上一个文件，没有改动。", "Please send one file. Nothing was changed."),
-    "file_too_large": Code(
+    "adjustment_own": Code(
+        403,
+        "不能提出或批准给自己的积分调整，没有改动。",
+        "Nobody proposes or approves an adjustment of their own points. Nothing was changed.",
+    ),
+    "adjustment_same_person": Code(
+        403,
+        "提出人和批准人不能是同一个人，没有改动。请另一位同事批准。",
+        "Who proposed it cannot approve it. Nothing was changed; please ask a colleague.",
+    ),
+    "adjustment_too_large": Code(
         422,
-        "文件不能超过 {limit_mib} MiB，没有保存。",
-        "A file has at most {limit_mib} MiB; this one was not kept.",
+        "一次最多调整{most}分，没有改动。",
+        "One adjustment is at most {most} points. Nothing was changed.",
     ),
-    "file_type": Code(
-        422, "只收 JPEG、PNG、WebP 图片和 PDF，没有保存。", "Only JPEG, PNG, WebP and PDF; this file was not kept."
+    "adjustment_unknown": Code(
+        404,
+        "没有找到这次积分调整。",
+        "There is no such adjustment.",
+    ),
+    "appeal_closed": Code(
+        409,
+        "这次申诉已经处理过了，没有重复处理。",
+        "This appeal was decided before; nothing was done twice.",
+    ),
+    "appeal_not_possible": Code(
+        409,
+        "这条记录现在不能这样申诉，没有改动。",
+        "This credit cannot be appealed like that now. Nothing was changed.",
+    ),
+    "appeal_open": Code(
+        409,
+        "这条记录已有申诉在处理中，没有重复提交。",
+        "An appeal about this credit is being looked at; nothing was filed twice.",
+    ),
+    "appeal_too_late": Code(
+        409,
+        "申诉要在{last_day}前（含当天）提出，没有改动。",
+        "An appeal had to be filed by {last_day}. Nothing was changed.",
+    ),
+    "appeal_unknown": Code(
+        404,
+        "没有找到这次申诉。",
+        "There is no such appeal.",
+    ),
+    "correction_open": Code(
+        409,
+        "这条记录已有更正在处理中，没有改动。",
+        "A correction of this credit is under way. Nothing was changed.",
+    ),
+    "correction_same": Code(
+        422,
+        "更正后的时长和原来一样，没有改动。",
+        "The correction says what stands already. Nothing was changed.",
+    ),
+    "credit_not_in_notice": Code(
+        409,
+        "这条记录不在公示期，不能提出异议，没有改动。",
+        "This credit is not in its notice; there is nothing to object to now. Nothing was changed.",
+    ),
+    "objection_closed": Code(
+        409,
+        "这次异议已经处理过了，没有重复处理。",
+        "This objection was decided before; nothing was done twice.",
+    ),
+    "objection_unknown": Code(
+        404,
+        "没有找到这次异议。",
+        "There is no such objection.",
+    ),
+    "resident_closed": Code(
+        409,
+        "这位居民的账户已注销，不能记分，没有改动。",
+        "This resident's account is closed and takes no credit. Nothing was changed.",
+    ),
+    "rules_day_past": Code(
+        422,
+        "新规则最早从明天起生效，{day}不行，没有改动。",
+        "New rules begin tomorrow at the earliest, not on {day}. Nothing was changed.",
+    ),
+    "rules_invalid": Code(
+        422,
+        "规则里的“{field}”不对，应为{expected}，没有改动。",
+        "In the rules, {field} is wrong; it should be {expected}. Nothing was changed.",
+    ),
+    "rules_unknown": Code(
+        404,
+        "没有找到这一版规则。",
+        "There is no such version of the rules.",
+    ),
+    "second_reviewer_required": Code(
+        403,
+        "处理人不能是记录人、原审核人或提出人，没有改动。请另一位同事处理。",
+        "Who decides is not the recorder, not who decided before and not who filed it; please ask a colleague.",
+    ),
+    "worked_day_ahead": Code(
+        422,
+        "服务日期不能晚于今天，没有改动。",
+        "The day of the work lies ahead. Nothing was changed.",
     ),
     # Files
     "attachment_unknown": Code(404, "没有找到这个文件。", "There is no such file."),

@@ -141,7 +141,7 @@ def _posting(credit: dict[str, Any], actor: str, rules: CreditRules, now: dateti
         actor=actor,
         reason="credit_approved",
         rule_version=credit["rule_version"],
-        expires_at=expires_at(rules, now),
+        expires_at=expires_at(rules.expiry, now, rules.zone),
     )
 
 

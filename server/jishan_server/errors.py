@@ -22,6 +22,11 @@ class Code(NamedTuple):
 
 CODES: Final[dict[str, Code]] = {
     # The ledger
+    "account_closed": Code(
+        409,
+        "这个账户已注销，不能再使用。没有改动。",
+        "This account is closed and takes nothing any more. Nothing was changed.",
+    ),
     "account_exists": Code(
         409, "这个账户已经有了，没有重复建立。", "This account exists already; nothing was changed."
     ),
@@ -29,6 +34,11 @@ CODES: Final[dict[str, Code]] = {
         409,
         "这个账户已冻结，暂时不能使用积分。积分都在，请联系小区工作人员。",
         "This account is frozen. The points are safe; please ask the estate's staff.",
+    ),
+    "account_merged": Code(
+        409,
+        "这个账户已合并到另一个账户，没有改动。积分都在，请使用合并后的账户。",
+        "This account was merged into another one. Nothing was changed; the points are there, please use that one.",
     ),
     "account_unknown": Code(404, "没有找到这个积分账户。", "There is no such points account."),
     "already_reversed": Code(
@@ -38,6 +48,11 @@ CODES: Final[dict[str, Code]] = {
         409, "扣除的积分必须与预留的一致，没有改动。", "A capture takes the whole hold; nothing was changed."
     ),
     "cause_booked": Code(409, "这件事已经记过账了，没有重复处理。", "This was booked before; nothing was done twice."),
+    "clock_in_doubt": Code(
+        409,
+        "服务器时钟可能不准，没有改动。请先确认日期。",
+        "The server's clock is in doubt. Nothing was changed; please confirm the date first.",
+    ),
     "date_differs": Code(
         409,
         "服务器时钟显示今天是{today}，不是{day}，没有改动。请先校准服务器时钟。",
@@ -62,6 +77,11 @@ CODES: Final[dict[str, Code]] = {
     ),
     "not_owed": Code(409, "只欠{owed}分，没有改动。", "Only {owed} points are owed. Nothing was changed."),
     "not_reversible": Code(409, "这一笔不能冲正，没有改动。", "This entry cannot be reversed. Nothing was changed."),
+    "points_owed": Code(
+        409,
+        "账户还欠{owed}分，不能注销。没有改动。",
+        "The account owes {owed} points and cannot be closed. Nothing was changed.",
+    ),
     "points_invalid": Code(
         422,
         "积分必须是 1 到 1000000 之间的整数，没有改动。",
@@ -346,6 +366,185 @@ CODES: Final[dict[str, Code]] = {
     "file_type": Code(
         422, "只收 JPEG、PNG、WebP 图片和 PDF，没有保存。", "Only JPEG, PNG, WebP and PDF; this file was not kept."
     ),
+    # Activities, sessions and attendance
+    "activity_cancelled": Code(409, "这项活动已取消，没有改动。", "This activity was cancelled. Nothing was changed."),
+    "activity_fixed": Code(
+        409,
+        "活动发布后不能再改类型、组织和队伍，没有改动。请取消后另建一项。",
+        "Type, organization and group stay once an activity is published. Nothing was changed; please make a new one.",
+    ),
+    "activity_not_published": Code(
+        409, "这项活动还没有发布，没有改动。", "This activity is not published yet. Nothing was changed."
+    ),
+    "activity_type_exists": Code(
+        409, "这个活动类型编号已经有了，没有改动。", "This activity type is taken. Nothing was changed."
+    ),
+    "activity_type_inactive": Code(
+        409, "这个活动类型已停用，没有改动。", "This activity type is no longer used. Nothing was changed."
+    ),
+    "activity_type_unknown": Code(404, "没有找到这个活动类型。", "There is no such activity type."),
+    "activity_unknown": Code(404, "没有找到这项活动。", "There is no such activity."),
+    "attendance_amount": Code(
+        422, "离开时间和分钟数请只填一项，没有改动。", "Give either check-out or minutes. Nothing was changed."
+    ),
+    "attendance_before_confirming": Code(
+        409, "还没有签退，没有改动。", "There is no check-out yet. Nothing was changed."
+    ),
+    "attendance_card_unknown": Code(
+        422,
+        "这张卡没有登记或已停用，这一行没有保存。",
+        "This card is unknown or blocked. This row was not saved.",
+    ),
+    "attendance_code_locked": Code(
+        429,
+        "签到码输错{tries}次了，没有签到。请找活动负责人登记。",
+        "The code was wrong {tries} times. Nothing was recorded; please ask the person in charge.",
+    ),
+    "attendance_code_wrong": Code(
+        403,
+        "签到码不对或已过期，没有签到。请看现在显示的签到码。",
+        "The code is wrong or over. Nothing was recorded; please read the one that is shown now.",
+    ),
+    "attendance_credited": Code(
+        409,
+        "这条出勤已经记入积分，不能再改。请更正对应的积分记录（{credit_id}）。",
+        "This attendance was credited. Nothing was changed; please correct the credit ({credit_id}).",
+    ),
+    "attendance_day_full": Code(
+        422,
+        "这个人在{day}的时长合计{total}分钟，超过24小时，没有保存。",
+        "This would be {total} minutes on {day}, more than 24 hours. It was not saved.",
+    ),
+    "attendance_duplicate": Code(
+        409,
+        "这个人在本场已有出勤记录，内容不同，没有改动。要修改请用更正。",
+        "This person has another attendance of this session. Nothing was changed; please correct that one.",
+    ),
+    "attendance_elsewhere": Code(
+        422,
+        "这个人属于别的小区，不能参加这项活动，没有保存。",
+        "This person belongs to another estate, which the activity is not for. It was not saved.",
+    ),
+    "attendance_future": Code(422, "时间在将来，没有保存。", "The time lies in the future. It was not saved."),
+    "attendance_number_ambiguous": Code(
+        422,
+        "名单上有几个人的会员号都以此结尾，没有保存。请填完整的会员号。",
+        "Several people on the list have a number that ends so. It was not saved; please give the whole number.",
+    ),
+    "attendance_out_first": Code(
+        422, "离开时间不晚于到达时间，没有保存。", "Check-out is not after check-in. It was not saved."
+    ),
+    "attendance_outside": Code(
+        422,
+        "时间不在本场之内（最早可在开始前{minutes}分钟签到），没有保存。",
+        "The time is not that of the session (check-in from {minutes} minutes before it). It was not saved.",
+    ),
+    "attendance_overlap": Code(
+        422,
+        "这个人同一时间参加了“{title}”，没有保存。",
+        'This person was at "{title}" at the same time. It was not saved.',
+    ),
+    "attendance_person_closed": Code(
+        422,
+        "这个人的账户已冻结、注销或合并（{state}），没有保存。",
+        "This person's account is frozen, closed or merged ({state}). It was not saved.",
+    ),
+    "attendance_person_unknown": Code(
+        422,
+        "没有找到这个人，没有保存。请核对会员号、行码或卡。",
+        "There is no such person. It was not saved; please check the member number, row code or card.",
+    ),
+    "attendance_person_withdrew": Code(
+        422,
+        "这个人已撤回同意，不再记录，没有保存。",
+        "This person has withdrawn consent; nothing is recorded any more. It was not saved.",
+    ),
+    "attendance_reason_required": Code(
+        422,
+        "补录请填写原因，没有保存。",
+        "What is recorded so late needs a reason. It was not saved.",
+    ),
+    "attendance_row_invalid": Code(
+        422,
+        "每行请只填一种身份：居民、卡或会员号。没有保存。",
+        "Say who it is in one way for each row: resident, card or number. It was not saved.",
+    ),
+    "attendance_time_invalid": Code(
+        422,
+        "时间格式不对，应为“14:05”或带时区的完整时间，没有保存。",
+        'This is not a time: write "14:05", or a whole instant with its offset. It was not saved.',
+    ),
+    "attendance_too_long": Code(
+        422,
+        "超过了这类活动最长的{minutes}分钟，没有保存。",
+        "This is longer than the {minutes} minutes of this type of activity. It was not saved.",
+    ),
+    "attendance_unknown": Code(404, "没有找到这条出勤记录。", "There is no such attendance."),
+    "attendance_unpublished": Code(
+        422,
+        "到达时间早于活动发布时间，没有保存。",
+        "Check-in is before the activity was published. It was not saved.",
+    ),
+    "attendance_void": Code(409, "这条出勤已作废，没有改动。", "This attendance is void. Nothing was changed."),
+    "backdating_reason_required": Code(
+        422,
+        "这一场已经开始或结束，补录请填写原因，没有改动。",
+        "This session has begun or is over. Nothing was changed; please give the reason for entering it now.",
+    ),
+    "capacity_taken": Code(
+        409,
+        "已有{taken}人报名，名额不能更少，没有改动。",
+        "There are {taken} people signed up; there cannot be fewer places. Nothing was changed.",
+    ),
+    "check_in_closed": Code(
+        409,
+        "现在不能签到，没有改动。签到从开始前{minutes}分钟到结束为止。",
+        "Check-in is not open: it is from {minutes} minutes before the start to the end. Nothing was changed.",
+    ),
+    "check_out_closed": Code(
+        409,
+        "签退时间已过，已按计划结束时间处理，等工作人员核对。没有改动。",
+        "Check-out is over; the planned end was taken, and staff will look at it. Nothing was changed.",
+    ),
+    "not_checked_in": Code(
+        409, "还没有签到，没有改动。请先签到。", "There is no check-in. Nothing was changed; please check in first."
+    ),
+    "session_cancelled": Code(409, "这一场已取消，没有改动。", "This session was cancelled. Nothing was changed."),
+    "session_has_attendances": Code(
+        409,
+        "这一场已有出勤记录，不能改时间或取消，没有改动。",
+        "People have attended this session; its times stay. Nothing was changed.",
+    ),
+    "session_started": Code(409, "这一场已经开始，没有改动。", "This session has begun. Nothing was changed."),
+    "session_times_invalid": Code(
+        422,
+        "结束时间必须晚于开始时间，休息不能占满全场。没有改动。",
+        "A session ends after its start, and a break is shorter than it. Nothing was changed.",
+    ),
+    "session_too_long": Code(
+        422,
+        "这类活动一场最长{minutes}分钟，没有改动。",
+        "A session of this type has at most {minutes} minutes. Nothing was changed.",
+    ),
+    "session_unknown": Code(404, "没有找到这一场。", "There is no such session."),
+    "sign_up_clash": Code(
+        409,
+        "时间与已报名的“{title}”冲突，没有报名。",
+        'This clashes with "{title}", which you signed up for. Nothing was changed.',
+    ),
+    "sign_up_closed": Code(409, "报名已截止，没有改动。", "Signing up has ended. Nothing was changed."),
+    "sign_up_elsewhere": Code(
+        403,
+        "这项活动不面向这位居民的小区，没有报名。",
+        "This activity is not for the estate of this resident. Nothing was changed.",
+    ),
+    "sign_up_person_closed": Code(
+        403,
+        "账户已冻结、注销或合并（{state}），没有报名。",
+        "The account is frozen, closed or merged ({state}). Nothing was changed.",
+    ),
+    "sign_up_unknown": Code(404, "没有找到这次报名。", "There is no such sign-up."),
+    "template_unknown": Code(404, "没有找到这个活动模板。", "There is no such template."),
     # Machines, planograms and redemptions
     "another_redemption_open": Code(
         409,

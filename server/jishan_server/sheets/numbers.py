@@ -1,20 +1,17 @@
 """Phone and ID numbers, and what spreadsheets do to them: 1.38E+10, 5.11E+17, a lost leading zero, a trailing .0.
 
-Pure. What lost no digit is put right in silence (13800001111.0), what did is named. ID numbers are checked by
-GB 11643-1999: 17 digits with the birth date, and the check digit of ISO 7064 MOD 11-2.
+Pure. What lost no digit is put right in silence (13800001111.0), what did is named.
 """
 
 import re
-from datetime import date
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Final
 
 from jishan_server.sheets.cells import Cell, CellProblem, text_of
 
 _SCIENTIFIC: Final = re.compile(r"\d(?:\.\d+)?E\+?\d+", re.IGNORECASE)
 _MOBILE: Final = re.compile(r"1[3-9]\d{9}")
 _LANDLINE: Final = re.compile(r"0\d{9,11}|[48]00\d{7}")
-_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_CHECK_SIGNS: Final = "10X98765432"
 ROUNDED_DIGITS: Final = 3
 """A spreadsheet's number has 15 digits: of an ID number's 18 the last three become 0."""
 
@@ -55,8 +52,8 @@ def parse_phone(cell: Cell) -> str:
     raise CellProblem("phone_length", digits=len(digits))
 
 
-def parse_id_number(cell: Cell) -> str:
-    """An ID number of 18 signs.
+def parse_id_number(cell: Cell, checked: Callable[[str], str | None]) -> str:
+    """An ID number of 18 signs; `checked` gives it as it is kept, None if its check sign or birth date is wrong.
 
     Raises CellProblem: missing, id_scientific, id_rounded, id_old, id_length, id_check.
     """
@@ -73,27 +70,7 @@ def parse_id_number(cell: Cell) -> str:
         raise CellProblem("id_old")
     if len(number) != 18:
         raise CellProblem("id_length", digits=len(number))
-    is_right = re.fullmatch(r"\d{17}[\dX]", number) is not None and check_sign(number[:17]) == number[17]
-    if not is_right and number.endswith("0" * ROUNDED_DIGITS):
-        raise CellProblem("id_rounded")
-    if not is_right or birth_of(number) is None:
-        raise CellProblem("id_check")
-    return number
-
-
-def check_sign(digits: str) -> str:
-    """The 18th sign of an ID number's 17 digits."""
-    return _CHECK_SIGNS[sum(int(one) * weight for one, weight in zip(digits, _WEIGHTS, strict=True)) % 11]
-
-
-def birth_of(id_number: str) -> date | None:
-    """The birth date in an ID number; None if there is no such day."""
-    try:
-        return date(int(id_number[6:10]), int(id_number[10:12]), int(id_number[12:14]))
-    except ValueError:
-        return None
-
-
-def sex_of(id_number: str) -> Literal["male", "female"]:
-    """The sex in an ID number: its 17th digit is odd for men."""
-    return "male" if int(id_number[16]) % 2 else "female"
+    known = checked(number)
+    if known is None:
+        raise CellProblem("id_rounded" if number.endswith("0" * ROUNDED_DIGITS) else "id_check")
+    return known

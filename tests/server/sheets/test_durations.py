@@ -94,7 +94,10 @@ def test_minutes_written_out_are_read_back(minutes: int) -> None:
 
 @given(st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none())
 def test_any_cell_is_a_duration_or_a_named_problem(cell: Cell) -> None:
+    code, minutes = "missing", 1
     try:
-        assert 1 <= parse_minutes(cell) <= 1440
+        minutes = parse_minutes(cell)
     except CellProblem as problem:
-        assert problem.code.startswith(("minutes_", "missing"))
+        code = problem.code
+    assert 1 <= minutes <= 1440
+    assert code.startswith(("minutes_", "missing"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jishan_server.people.id_numbers import check_sign, normalised
 from jishan_server.sheets.cells import Cell, CellProblem, name_of, text_of
-from jishan_server.sheets.numbers import birth_of, check_sign, parse_id_number, parse_phone, sex_of
+from jishan_server.sheets.numbers import parse_id_number, parse_phone
 
 # An invented person: the district code 511423, born 1949-12-31.
 ID = "51142319491231002" + check_sign("51142319491231002")
+
+
+def id_number(cell: Cell) -> str:
+    return parse_id_number(cell, normalised)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +64,7 @@ def test_a_spoiled_phone_number_is_named_as_such(cell: Cell, code: str) -> None:
 
 @pytest.mark.parametrize("cell", [ID, ID.lower(), f" {ID} ", f"'{ID}", ID[:6] + " " + ID[6:]])
 def test_an_id_number_is_read(cell: Cell) -> None:
-    assert parse_id_number(cell) == ID
-    assert birth_of(ID) == date(1949, 12, 31)
-    assert sex_of(ID) == "female"
+    assert id_number(cell) == ID
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_an_id_number_is_read(cell: Cell) -> None:
 )
 def test_a_spoiled_id_number_is_named_as_such_and_never_shown(cell: Cell, code: str) -> None:
     with pytest.raises(CellProblem) as refused:
-        parse_id_number(cell)
+        id_number(cell)
     assert refused.value.code == code
     assert ID[6:] not in str(refused.value.fields)
 
@@ -98,8 +99,10 @@ def test_names_keep_their_characters() -> None:
 
 @given(st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none())
 def test_any_cell_is_a_number_or_a_named_problem(cell: Cell) -> None:
-    for parse in (parse_phone, parse_id_number):
+    for parse in (parse_phone, id_number):
+        code = "missing"
         try:
-            assert parse(cell)
+            parse(cell)
         except CellProblem as problem:
-            assert problem.code.startswith(("phone_", "id_", "missing"))
+            code = problem.code
+        assert code.startswith(("phone_", "id_", "missing"))

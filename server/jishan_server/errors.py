@@ -157,6 +157,22 @@ CODES: Final[dict[str, Code]] = {
         "A day is written like 2026-03-02. Nothing was changed.",
     ),
     # People: consent
+    "birth_day_invalid": Code(
+        422,
+        "出生日期应在 1900 年以后，不能晚于今天。没有改动。",
+        "A birth date lies between 1900 and today. Nothing was changed.",
+    ),
+    "email_invalid": Code(422, "邮箱格式不对，没有改动。", "This is not an e-mail address. Nothing was changed."),
+    "id_number_invalid": Code(
+        422,
+        "身份证号不对，请核对 18 位号码。没有改动。",
+        "This is not an ID number; please check its 18 signs. Nothing was changed.",
+    ),
+    "resident_erased": Code(
+        409,
+        "这位居民的个人信息已经匿名，不能恢复。没有改动。",
+        "What was kept of this person is gone for good. Nothing was changed.",
+    ),
     "consent_needed": Code(
         403,
         "记录服务和积分要用您的姓名等信息，没有扣分。同意请在{minutes}分钟内再刷一次卡，不同意就不刷。",
@@ -186,9 +202,77 @@ CODES: Final[dict[str, Code]] = {
         "不满{years}周岁要由监护人到服务点签字同意，没有扣分，没有改动。",
         "Below {years} years a guardian agrees at the desk. Nothing was taken, nothing was changed.",
     ),
+    # The region tree and its groups
+    "code_taken": Code(409, "编号{code}已经用过，没有改动。", "The code {code} is taken. Nothing was changed."),
+    "estate_inside_estate": Code(
+        422, "小区不能放在另一个小区里面，没有改动。", "An estate cannot stand inside another. Nothing was changed."
+    ),
+    "group_closed": Code(409, "这个小组已经停用，没有改动。", "This group is closed. Nothing was changed."),
+    "group_unknown": Code(404, "没有找到这个小组。", "There is no such group."),
+    "level_fixed": Code(
+        409,
+        "这个节点的层级是{level}，不能改，没有改动。",
+        "The level of this node is {level} and stays so. Nothing was changed.",
+    ),
+    "membership_exists": Code(
+        409,
+        "这段时间里已经有相同的成员记录，没有改动。",
+        "There is such a membership at that time already. Nothing was changed.",
+    ),
+    "membership_over": Code(409, "这条成员记录已经结束，没有改动。", "This membership is over. Nothing was changed."),
+    "membership_unknown": Code(404, "没有找到这条成员记录。", "There is no such membership."),
+    "membership_where": Code(
+        422,
+        "请在节点和小组中选填一项，没有改动。",
+        "Give either a node or a group. Nothing was changed.",
+    ),
+    "days_reversed": Code(
+        422, "结束日期不能早于开始日期，没有改动。", "The last day is before the first. Nothing was changed."
+    ),
+    "move_day_invalid": Code(
+        422,
+        "移动日期要在上次移动（{last}）与今天（{today}）之间，没有改动。",
+        "A node moves between its last move ({last}) and today ({today}). Nothing was changed.",
+    ),
+    "organization_circle": Code(
+        409, "节点不能移到自己的下级里面，没有改动。", "A node cannot stand below itself. Nothing was changed."
+    ),
+    "organization_elsewhere": Code(
+        409,
+        "编号{code}已经在别的上级下面，导入不会移动它。",
+        "The code {code} stands below another node; a list moves nothing.",
+    ),
+    "organization_incomplete": Code(
+        422, "这一行缺少内容或内容太长：{names}。", "This row lacks something, or it is too long: {names}."
+    ),
+    "organization_root": Code(
+        409, "顶级节点不能移动，也不能移到另一棵树里，没有改动。", "A root stays, and so do trees. Nothing was changed."
+    ),
+    "organization_there_already": Code(
+        409, "它已经在这个上级下面，没有改动。", "It stands there already. Nothing was changed."
+    ),
+    "parent_unknown": Code(
+        422, "没有找到编号为{code}的上级，这一行没有导入。", "There is no parent {code}; this row was left out."
+    ),
     # Staff, roles and tokens
     "forbidden": Code(
         403, "您没有做这件事的权限，没有改动。", "You are not permitted to do this. Nothing was changed."
+    ),
+    "account_disabled": Code(
+        403, "这个账号已停用，请联系管理员。", "This account is disabled; please ask an administrator."
+    ),
+    "grant_not_held": Code(
+        403,
+        "您自己没有{permission}权限，不能授予或收回这个角色，也不能管理有此角色的账号。没有改动。",
+        "You do not hold {permission} there yourself, so a role or an account with it is not yours to change. "
+        "Nothing was changed.",
+    ),
+    "password_wrong": Code(403, "原密码不对，没有改动。", "The old password is wrong. Nothing was changed."),
+    "role_not_grantable": Code(
+        422, "居民角色不能授予，没有改动。", "The role of residents cannot be granted. Nothing was changed."
+    ),
+    "staff_self": Code(
+        409, "不能对自己的账号这样做，没有改动。", "Nobody does this to their own account. Nothing was changed."
     ),
     "login_failed": Code(401, "账号或密码不对。", "The login or the password is wrong."),
     "login_invalid": Code(
@@ -649,6 +733,77 @@ CODES: Final[dict[str, Code]] = {
         429,
         "没登记的卡刷得太多了，请稍后再试。没有扣分。",
         "Too many unknown cards; please try again soon. Nothing was taken.",
+    ),
+    # Files, imports and exports
+    "sheet_broken": Code(
+        422,
+        "文件已损坏，打不开。没有改动。请重新保存后再上传。",
+        "The file is damaged and cannot be opened. Nothing was changed; please save it again and send that.",
+    ),
+    "sheet_columns": Code(
+        422,
+        "表格列数太多（上限{limit}列），没有改动。请删去多余的列。",
+        "The sheet has too many columns (at most {limit}). Nothing was changed; please delete those not needed.",
+    ),
+    "sheet_empty": Code(422, "文件里没有内容，没有改动。", "There is nothing in the file. Nothing was changed."),
+    "sheet_encoding": Code(
+        422,
+        "看不懂文件的文字编码，没有改动。请另存为 XLSX 或 UTF-8 的 CSV 再上传。",
+        "The file's text is in no encoding we know. Nothing was changed; please save it as XLSX or as UTF-8 CSV.",
+    ),
+    "sheet_format": Code(
+        415,
+        "只能读 CSV、XLSX 和 XLS 文件，没有改动。请另存为 XLSX 再上传。",
+        "Only CSV, XLSX and XLS files can be read. Nothing was changed; please save it as XLSX.",
+    ),
+    "sheet_locked": Code(
+        422,
+        "文件设了密码，没有改动。请去掉密码后再上传。",
+        "The file has a password. Nothing was changed; please take it off and send the file again.",
+    ),
+    "sheet_rows": Code(
+        422,
+        "表格行数太多（上限{limit}行），没有改动。请分成几个文件。",
+        "The sheet has too many rows (at most {limit}). Nothing was changed; please send it in parts.",
+    ),
+    "sheet_too_large": Code(
+        413,
+        "文件太大（上限 {limit} MB），没有改动。请分成几个文件。",
+        "The file is too large (at most {limit} MB). Nothing was changed; please send it in parts.",
+    ),
+    "header_not_found": Code(
+        422,
+        "前{rows}行里没有找到表头（至少要有：{wanted}）。没有改动。",
+        "No header was found in the first {rows} rows (it has at least: {wanted}). Nothing was changed.",
+    ),
+    "import_busy": Code(
+        503,
+        "正在处理别的文件，请稍后再试。没有改动。",
+        "Another file is being read. Please try again in a moment; nothing was changed.",
+    ),
+    "import_column_missing": Code(
+        422,
+        "还没有说明哪一列是：{wanted}。没有改动。请先指定列的对应关系。",
+        "It is not known which column is: {wanted}. Nothing was changed; please say so in the mapping.",
+    ),
+    "import_forgotten": Code(
+        410,
+        "文件内容已按期限删除，没有改动。请重新上传。",
+        "The file's content was deleted after its time. Nothing was changed; please send it again.",
+    ),
+    "import_same_person": Code(
+        403,
+        "上传人和批准人不能是同一个人，没有改动。请另一位同事批准。",
+        "Who sent the file cannot approve it. Nothing was changed; please ask a colleague.",
+    ),
+    "import_state": Code(
+        409,
+        "这次导入现在是“{state}”，不能这样做。没有改动。",
+        "This import is {state} now and does not take this. Nothing was changed.",
+    ),
+    "import_unknown": Code(404, "没有找到这次导入。", "There is no such import."),
+    "mapping_invalid": Code(
+        422, "列的对应关系不对：{names}。没有改动。", "The mapping is wrong: {names}. Nothing was changed."
     ),
     # HTTP
     "bad_request": Code(400, "请求格式不对，没有改动。", "The request is malformed. Nothing was changed."),

@@ -11,13 +11,12 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from jishan_server import attachments
-from jishan_server import attachments
 from jishan_server.ledger import operations as ledger
 from jishan_server.organizations import calendar, tree
-from jishan_server.people import consents, residents, staff
+from jishan_server.people import consents, residents, sessions, staff
 from jishan_server.vending import alerts, clock, decisions, machines
 from jishan_server.vending.rules import Rules
-from jishan_server.volunteering import credits
+from jishan_server.volunteering import crediting, credits
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Kind, Operation, Outcome
 
@@ -25,16 +24,22 @@ RunOne = Callable[[Connection, Operation, datetime], Any]
 
 BODIES: Final[dict[str, type]] = {
     "create_organization": tree.CreateOrganization,
+    "create_organizations": tree.CreateOrganizations,
+    "change_organization": tree.ChangeOrganization,
+    "move_organization": tree.MoveOrganization,
     "set_calendar_day": calendar.SetCalendarDay,
     "clear_calendar_day": calendar.ClearCalendarDay,
     "load_calendar": calendar.LoadCalendar,
     "create_staff": staff.CreateStaff,
     "log_in": staff.LogIn,
     "log_out": staff.LogOut,
+    "resident_log_in": sessions.ResidentLogIn,
+    "resident_log_out": sessions.ResidentLogOut,
     "create_resident": residents.CreateResident,
     "give_consent": consents.GiveConsent,
     "withdraw_consent": consents.WithdrawConsent,
     "publish_consent_text": consents.PublishConsentText,
+    "edit_resident": residents.EditResident,
     "freeze_resident": residents.FreezeResident,
     "bind_card": residents.BindCard,
     "block_card": residents.BlockCard,
@@ -61,7 +66,7 @@ BODIES: Final[dict[str, type]] = {
 }
 """The body of each kind, for those who read operations from JSON."""
 
-TIMED: Final = (ledger.DAYS,)
+TIMED: Final = (ledger.DAYS, crediting.FINALISE)
 """Kinds that the server asks of itself every `WATCH_INTERVAL_S`, with no body: each finds out what is due by the clock
 of its transaction, does a bounded piece of it, and is quick where nothing is.
 """
@@ -71,21 +76,25 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
     """The use case of each kind, with the rules it goes by."""
     one_by_one: dict[str, RunOne] = {
         "create_organization": tree.create_organization,
+        "create_organizations": tree.create_organizations,
+        "change_organization": tree.change_organization,
+        "move_organization": partial(tree.move_organization, zone=rules.zone),
         "set_calendar_day": calendar.set_calendar_day,
         "clear_calendar_day": calendar.clear_calendar_day,
         "load_calendar": calendar.load_calendar,
         "create_staff": staff.create_staff,
         "log_out": staff.log_out,
+        "resident_log_out": sessions.log_out,
         "create_resident": partial(residents.create_resident, zone=rules.zone),
         "give_consent": partial(consents.give_consent, zone=rules.zone),
         "withdraw_consent": consents.withdraw_consent,
         "publish_consent_text": partial(consents.publish_text, zone=rules.zone),
+        "edit_resident": partial(residents.edit_resident, zone=rules.zone),
         "freeze_resident": residents.freeze_resident,
         "bind_card": residents.bind_card,
         "block_card": residents.block_card,
         "replace_card": residents.replace_card,
         "set_pin": residents.set_pin,
-        "attach": attachments.attach,
         "attach": attachments.attach,
         "record_credit": partial(credits.record_credit, rules=credit_rules),
         "reject_credit": credits.reject_credit,
@@ -111,6 +120,8 @@ def kinds(credit_rules: CreditRules, rules: Rules) -> dict[str, Kind]:
         "ping": Kind(run_batch=_ping),
         # Tries to log in are counted even when they are refused, so they are no savepoint's business.
         "log_in": Kind(run_batch=staff.log_in),
+        "resident_log_in": Kind(run_batch=sessions.log_in),
+        crediting.FINALISE: Kind(run_batch=partial(crediting.finalise_due, settings=credit_rules)),
         "approve_credit": Kind(run_batch=partial(credits.approve_credits, rules=credit_rules)),
     }
     return mass | {name: Kind(run_one=run) for name, run in one_by_one.items()}

@@ -316,11 +316,6 @@ CODES: Final[dict[str, Code]] = {
         "记录人和审核人不能是同一个人，没有改动。请另一位同事审核。",
         "The recorder cannot be the approver. Nothing was changed; please ask a colleague.",
     ),
-    "credit_too_short": Code(
-        422,
-        "时长不足以折算 1 分（每{minutes}分钟 1 分），没有改动。",
-        "This is too short for a point (1 point for {minutes} minutes). Nothing was changed.",
-    ),
     "credit_unknown": Code(404, "没有找到这条积分记录。", "There is no such credit."),
     "minutes_invalid": Code(
         422,

@@ -5,7 +5,8 @@ the credit account, its void frees them; one of the two, once. A correction is a
 `posted - held`, and an account that may not go negative never has less than none available. An account without a limit
 (issuance, redeemed, expired, adjustment) has no cached balance, because every transfer would change it. Points that
 have ended are booked away before anything else of that account. Whoever must give back more than is available owes the
-rest on an account of its own, and later credits pay that first.
+rest on an account of its own, and later credits pay that first. An account that was merged into another, or closed, has
+an heir; it starts nothing any more, and what comes to a merged one moves on (`ledger.onward`).
 Source: architecture and decisions, "The ledger".
 """
 
@@ -121,7 +122,7 @@ class Standing:
 
     `next_expiry_ms` is never later than the next moment at which points of the account end. `last_sequence` is the
     account's newest row, 0 before the first: each row carries its predecessor, so that an account's history needs no
-    index.
+    index. `heir` is the number of the account that everything goes on to, once this one was merged or closed.
     """
 
     facts: Facts
@@ -130,6 +131,7 @@ class Standing:
     next_expiry_ms: int | None = None
     is_frozen: bool = False
     last_sequence: int = 0
+    heir: int | None = None
 
     def copied(self) -> Standing:
         """A copy that a batch may change."""
@@ -140,6 +142,7 @@ class Standing:
             self.next_expiry_ms,
             self.is_frozen,
             self.last_sequence,
+            self.heir,
         )
 
 
@@ -164,13 +167,17 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the ledger knows that a batch may touch. What is missing here is refused by the database's unique keys."""
+    """What the ledger knows that a batch may touch. What is missing here is refused by the database's unique keys.
+
+    `closed`: ids of accounts with an heir that are closed, or were merged into one that is.
+    """
 
     transfers: Mapping[str, Known] = field(default_factory=dict)
     closed_holds: frozenset[int] = frozenset()
     reversed: frozenset[int] = frozenset()
     causes: frozenset[tuple[str, str, str, int]] = frozenset()
     due: Mapping[str, Due] = field(default_factory=dict)
+    closed: frozenset[str] = frozenset()
 
 
 class Booked(NamedTuple):
@@ -240,8 +247,8 @@ Row = tuple[
 
 # How the database knows a transfer: (id, sequence, kind, debit's number, credit's number, points, row hash).
 KnownRow = tuple[str, int, str, int, int, int, bytes]
-# A cached balance: (number, posted, held, next_expiry_ms, is_frozen, last_sequence).
-BalanceRow = tuple[int, int, int, int | None, bool, int]
+# A cached balance: (number, posted, held, next_expiry_ms, is_frozen, last_sequence, heir).
+BalanceRow = tuple[int, int, int, int | None, bool, int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,15 +271,21 @@ def row_hash(words: Words) -> bytes:
 
 
 def apply(
-    batch: Sequence[Transfer], accounts: Mapping[str, Standing], past: Past, serial: int, now: datetime
+    batch: Sequence[Transfer],
+    accounts: Mapping[str, Standing],
+    past: Past,
+    serial: int,
+    now: datetime,
+    is_own: bool = False,
 ) -> Applied:
     """Judge a batch in order; each transfer sees what those before it did. Nothing given is changed.
 
     `accounts` holds every account that the batch names and that exists (for captures, voids and reversals those of the
     transfer they name), with the owed account of each; `past` what the ledger knows; `serial` numbers the batch.
+    `is_own`: the ledger itself moves what an account with an heir has, which no freeze stops.
     """
     assert len(batch) <= MAX_BATCH
-    judge = _Judge(accounts, past, serial, to_ms(now))
+    judge = _Judge(accounts, past, serial, to_ms(now), is_own)
     for account_id, due in past.due.items():
         judge.expire(account_id, due)
     answers = [judge.answer(transfer) for transfer in batch]
@@ -283,8 +296,10 @@ def apply(
 class _Judge:
     """A batch being judged: copies of what it changes, and the rows so far."""
 
-    def __init__(self, accounts: Mapping[str, Standing], past: Past, serial: int, now_ms: int) -> None:
+    def __init__(self, accounts: Mapping[str, Standing], past: Past, serial: int, now_ms: int, is_own: bool) -> None:
         self.accounts = {id: one.copied() for id, one in accounts.items()}
+        self._is_own = is_own
+        self._closed_accounts = past.closed
         self.rows: list[Row] = []
         self._sequence = serial * BATCH_STEP
         self._now_ms = now_ms
@@ -374,10 +389,14 @@ class _Judge:
     ) -> Refused | None:
         """What speaks against it by its kind, if anything."""
         id, kind = transfer.id, transfer.kind
+        if (debit.heir is not None or credit.heir is not None) and not self._is_own:
+            code = self._ended(kind, debit, credit)
+            if code is not None:
+                return Refused(id, code)
         if kind is _HOLD or kind is _POST:
             if expires_ms and (kind is _HOLD or expires_ms <= self._now_ms):
                 return Refused(id, "expiry_invalid")
-            if debit.is_frozen:
+            if debit.is_frozen and not self._is_own:
                 return Refused(id, "account_frozen")
             return _limit_broken(id, debit, credit, points, kind)
         assert target is not None
@@ -400,6 +419,16 @@ class _Judge:
             return Refused(id, "hold_closed")
         self._closed.add(target.sequence)
         return None
+
+    def _ended(self, kind: Kind, debit: Standing, credit: Standing) -> str | None:
+        """The code with which an account that was merged or closed refuses; what ends a hold always passes."""
+        if kind is _CAPTURE or kind is _VOID:
+            return None
+        if debit.facts.id in self._closed_accounts or credit.facts.id in self._closed_accounts:
+            return "account_closed"
+        # What is owed moves on like everything else; only an account that holds points starts nothing any more.
+        is_started = kind is not _REVERSAL and debit.heir is not None and debit.facts.may_not_go_negative
+        return "account_merged" if is_started else None
 
     def expire(self, account_id: str, due: Due) -> None:
         """Book away what has ended, and note the next end."""

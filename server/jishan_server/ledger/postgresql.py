@@ -34,7 +34,7 @@ SELECT number, id, may_not_go_negative, may_not_go_positive, owed_id, expired_id
 FROM accounts WHERE id = ANY(%s) OR number = ANY(%s)
 """
 _LOCK: Final = """
-SELECT number, posted, held, next_expiry_at, is_frozen, last_sequence
+SELECT number, posted, held, next_expiry_at, is_frozen, last_sequence, heir
 FROM balances WHERE number = ANY(%s::bigint[]) ORDER BY number FOR UPDATE
 """
 _CHAIN: Final = "SELECT pg_try_advisory_lock(%s, %s)"

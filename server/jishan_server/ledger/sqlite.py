@@ -30,7 +30,7 @@ FROM accounts
 WHERE id IN (SELECT value FROM json_each(?)) OR number IN (SELECT value FROM json_each(?))
 """
 _BALANCES: Final = """
-SELECT b.number, b.posted, b.held, b.next_expiry_at, b.is_frozen, b.last_sequence
+SELECT b.number, b.posted, b.held, b.next_expiry_at, b.is_frozen, b.last_sequence, b.heir
 FROM json_each(?) AS asked CROSS JOIN balances b ON b.number = asked.value
 """
 _HEAD: Final = """

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from jishan_server.db import from_ms, remembered, to_ms
-from jishan_server.ledger import clock, digest, history, postgresql, sqlite, tables
+from jishan_server.ledger import clock, digest, history, onward, postgresql, sqlite, tables
 from jishan_server.ledger.model import (
     MAX_BATCH,
     Account,
@@ -51,7 +51,9 @@ __all__ = [
     "day_hashes",
     "freeze",
     "open_accounts",
+    "settle",
     "statement",
+    "touch",
 ]
 
 # Accounts that a connection remembers: those of a district, some tens of megabytes.
@@ -60,6 +62,8 @@ REMEMBERED: Final = 200_000
 # ones (a second end of one hold, a second reversal, a second transfer for one cause) to the database, and is run again
 # one by one.
 LOOKED_UP: Final = 16
+# Steps in which points move on: to the survivor, from there where a closed account's go, and one that finds nothing.
+MAX_STEPS: Final = 3
 # Days that are closed in one transaction: the writer's other work waits for it.
 MAX_DAYS_AT_ONCE: Final = 30
 
@@ -173,15 +177,45 @@ def book(
 
     A refused one leaves nothing behind; the same id and words again is answered as a replay; the same id with other
     words is refused. Points that have ended are booked away first, unless the clock is doubted (`ledger.clock`): then
-    they stay, and cannot be spent. More than MAX_BATCH are taken as several batches. Raises the database's
+    they stay, and cannot be spent. What comes to an account that was merged into another moves on in the same
+    transaction. More than MAX_BATCH are taken as several batches. Raises the database's
     IntegrityError if another transaction booked the same id, hold's end, reversal or cause meanwhile: roll back and
     book again.
     """
-    if len(transfers) > MAX_BATCH:
-        first, rest = transfers[:MAX_BATCH], transfers[MAX_BATCH:]
-        return book(connection, first, now, zone) + book(connection, rest, now, zone)
-    if not transfers:
-        return []
+    answers: list[Booked | Refused] = []
+    for start in range(0, len(transfers), MAX_BATCH):
+        answers += _book(connection, transfers[start : start + MAX_BATCH], now, zone)
+    return answers
+
+
+def touch(
+    connection: Connection, account_ids: Collection[str], now: datetime, zone: tzinfo = digest.SCHEME_ZONE
+) -> None:
+    """Lock accounts with their debts, and book what of theirs has ended, unless the clock is doubted."""
+    _book(connection, [], now, zone, touched=account_ids)
+
+
+def settle(connection: Connection, numbers: Collection[int], now: datetime, zone: tzinfo = digest.SCHEME_ZONE) -> None:
+    """Let everything that accounts with an heir have and may not keep move on (`ledger.onward`)."""
+    for _ in range(MAX_STEPS):
+        steps = onward.transfers(connection, numbers, now)
+        if not steps:
+            return
+        for start in range(0, len(steps), MAX_BATCH):
+            answers = _book(connection, steps[start : start + MAX_BATCH], now, zone, is_own=True)
+            assert not any(isinstance(answer, Refused) for answer in answers), f"cannot move on: {answers}"
+    raise AssertionError(f"points still move after {MAX_STEPS} steps")
+
+
+def _book(
+    connection: Connection,
+    transfers: Sequence[Transfer],
+    now: datetime,
+    zone: tzinfo,
+    touched: Collection[str] = (),
+    is_own: bool = False,
+) -> list[Booked | Refused]:
+    """Book one batch; `touched` accounts take part without a transfer. `is_own`: as `model.apply` has it."""
     if not connection.in_transaction():
         connection.begin()
     statements: ModuleType = sqlite if connection.dialect.name == "sqlite" else postgresql
@@ -189,7 +223,7 @@ def book(
     cursor = raw.cursor()
     try:
         facts = _Accounts(cursor, statements, remembered(connection))
-        past, standings = _read(cursor, statements, facts, transfers)
+        past, standings = _read(cursor, statements, facts, transfers, touched)
         writer = statements.writer(cursor, raw.info)
         serial, head = statements.head(cursor, writer)
         now_ms = to_ms(now)
@@ -198,26 +232,35 @@ def book(
             ends = {one.facts.expired_id for one in late if one.facts.expired_id is not None} - standings.keys()
             standings |= {id: Standing(one) for id, one in facts.find(ends, set()).items()}
             past = _with_due(connection, past, late, now_ms)
+        ended = [] if is_own else [one.facts.number for one in standings.values() if one.heir is not None]
+        if ended:
+            past = replace(past, closed=onward.closed_accounts(onward.family(connection, ended)))
         if clock.is_doubtful(head.known_ms, head.is_doubted, now_ms):
-            applied = _apply_without_ends(transfers, standings, past, serial, now)
+            applied = _apply_without_ends(transfers, standings, past, serial, now, is_own)
             late = []
             if applied.rows and not head.is_doubted:
                 clock.note_doubt(connection, head.known_ms, serial)
         else:
-            applied = apply(transfers, standings, past, serial, now)
+            applied = apply(transfers, standings, past, serial, now, is_own)
         _write(cursor, statements, applied, writer, serial, head, now, zone, bool(late))
     finally:
         cursor.close()
+    if ended:
+        settle(connection, ended, now, zone)
     return applied.answers
 
 
 def _read(
-    cursor: Any, statements: ModuleType, facts: "_Accounts", transfers: Sequence[Transfer]
+    cursor: Any,
+    statements: ModuleType,
+    facts: "_Accounts",
+    transfers: Sequence[Transfer],
+    touched_ids: Collection[str],
 ) -> tuple[Past, dict[str, Standing]]:
     """What the ledger knows of the transfers' ids and targets, and the accounts that they touch, locked."""
     ids: set[str] = set()
-    account_ids: set[str] = set()
-    is_credited = False
+    account_ids = set(touched_ids)
+    is_credited = bool(touched_ids)
     for transfer in transfers:
         ids.add(transfer.id)
         account_ids.add(transfer.debit)
@@ -242,9 +285,9 @@ def _read(
     }
     limited = [one.number for one in touched.values() if one.is_limited]
     standings = {id: Standing(one) for id, one in touched.items() if not one.is_limited}
-    for number, posted, held, next_expiry_ms, is_frozen, last_sequence in statements.lock(cursor, limited):
+    for number, posted, held, next_expiry_ms, is_frozen, last_sequence, heir in statements.lock(cursor, limited):
         one = names[number]
-        standings[one.id] = Standing(one, posted, held, next_expiry_ms, bool(is_frozen), last_sequence)
+        standings[one.id] = Standing(one, posted, held, next_expiry_ms, bool(is_frozen), last_sequence, heir)
     if len(transfers) > LOOKED_UP:
         return Past(known), standings
     ends = {known[t.pending_id].sequence for t in transfers if t.pending_id in known}
@@ -299,14 +342,20 @@ def _with_due(connection: Connection, past: Past, late: Sequence[Standing], now_
 
 
 def _apply_without_ends(
-    transfers: Sequence[Transfer], standings: dict[str, Standing], past: Past, serial: int, now: datetime
+    transfers: Sequence[Transfer],
+    standings: dict[str, Standing],
+    past: Past,
+    serial: int,
+    now: datetime,
+    is_own: bool,
 ) -> Applied:
     """Judge a batch while the clock is doubted: what may have ended stays where it is, and cannot be spent."""
-    for id, due in past.due.items():
-        standings[id].held += due.points
-    applied = apply(transfers, standings, replace(past, due={}), serial, now)
-    for id, due in past.due.items():
-        applied.accounts[id].held -= due.points
+    aside = {} if is_own else {id: due.points for id, due in past.due.items()}
+    for id, points in aside.items():
+        standings[id].held += points
+    applied = apply(transfers, standings, replace(past, due={}), serial, now, is_own)
+    for id, points in aside.items():
+        applied.accounts[id].held -= points
     return applied
 
 

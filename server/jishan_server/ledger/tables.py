@@ -1,10 +1,10 @@
 """The ledger's tables: facts that are only ever added to, and two caches.
 
-`transfers`, `batches`, `days` and `clock_checks` are append-only by trigger. `balances` is the cache of what the rows
-of a limited account come to, `checkpoints` that of their fold up to one of them; `ledger verify` rebuilds both. No
-foreign keys on the hot table: the join that finds the accounts is the check, `ledger verify` the proof. No index on
-accounts either: each row names the row before it of either account, and `balances` the newest, so a new row touches the
-end of few pages, and an account's history is a walk.
+`transfers`, `batches`, `days`, `endings` and `clock_checks` are append-only by trigger. `balances` is the cache of what
+the rows of a limited account come to, `checkpoints` that of their fold up to one of them; `ledger verify` rebuilds
+both. No foreign keys on the hot table: the join that finds the accounts is the check, `ledger verify` the proof. No
+index on accounts either: each row names the row before it of either account, and `balances` the newest, so a new row
+touches the end of few pages, and an account's history is a walk.
 A row's sequence is `batch serial * BATCH_STEP + position` (`ledger.model`).
 """
 
@@ -53,6 +53,9 @@ accounts: Final = Table(
     Column("opened_at", Instant, nullable=False),
 )
 
+_owes = accounts.c.owed_id.is_not(None)
+Index("ix_accounts_owed_id", accounts.c.owed_id, sqlite_where=_owes, postgresql_where=_owes)
+
 balances: Final = Table(
     "balances",
     metadata,
@@ -65,11 +68,27 @@ balances: Final = Table(
     Column("is_frozen", Boolean, nullable=False),
     Column("may_not_go_negative", Boolean, nullable=False),
     Column("may_not_go_positive", Boolean, nullable=False),
+    # As `endings` has it, null while the account is alive.
+    Column("heir", BigInteger),
     CheckConstraint("held >= 0", name="held_not_negative"),
     CheckConstraint("NOT may_not_go_negative OR posted - held >= 0", name="available_not_negative"),
     CheckConstraint("NOT may_not_go_positive OR posted <= 0", name="posted_not_positive"),
     # Room on the page for the next version of a row: balances change all the time.
     postgresql_with={"fillfactor": 50},
+)
+
+_has_an_heir = balances.c.heir.is_not(None)
+Index("ix_balances_heir", balances.c.heir, sqlite_where=_has_an_heir, postgresql_where=_has_an_heir)
+
+# Accounts that were merged into another, their heir; or closed, and then the heir is an account without a limit.
+endings: Final = Table(
+    "endings",
+    metadata,
+    Column("number", Serial, primary_key=True, autoincrement=False),
+    Column("heir", BigInteger, nullable=False),
+    Column("actor", String(ACCOUNT_ID), nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    CheckConstraint("number <> heir", name="two_accounts"),
 )
 
 transfers: Final = Table(
@@ -176,7 +195,7 @@ clock_checks: Final = Table(
     Column("actor", String(ACCOUNT_ID), nullable=False),
 )
 
-for _table in (transfers, batches, days, clock_checks):
+for _table in (transfers, batches, days, endings, clock_checks):
     append_only(_table)
 
 # The last line behind `store.close_day`: what a day's root covers is complete.

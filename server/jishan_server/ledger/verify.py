@@ -4,8 +4,9 @@ Rules, in the order in which they are looked at: each row's hash is of its words
 writer's chain is whole; a closed day has its root; each row moves points between two accounts that exist; each hold
 ended at most once, as a whole; each transfer was taken back at most once, as a whole; each cached balance and chain of
 rows is what the rows come to; the sum of all accounts is 0; no account is past its limit; no points end before their
-account's next expiry; each checkpoint is the fold of its rows. Other packages give checks of their own. Sums are made
-by the database; hashes in ranges, by as many processes as there are cores.
+account's next expiry; each checkpoint is the fold of its rows; an account that was merged or closed keeps
+nothing but what its open holds set aside. Other packages give checks of their own. Sums are made by the database;
+hashes in ranges, by as many processes as there are cores.
 Source: architecture and decisions, "The ledger"; performance, P7.
 """
 
@@ -26,7 +27,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.pool import StaticPool
 
 from jishan_server.db import make_engine
-from jishan_server.ledger import digest, history, lots, store
+from jishan_server.ledger import digest, history, lots, onward, store
 from jishan_server.ledger.model import BATCH_STEP
 
 # Below this a second process costs more than it saves.
@@ -79,7 +80,7 @@ def verify(connection: Connection, further: Sequence[Check] = (), processes: int
     checked: dict[str, int] = {}
     rows = partial(check_rows, processes=processes or os.cpu_count() or 1)
     own: list[Check] = [rows, _chains, _days, _accounts, _holds, _reversals]
-    own += [check_balances, _sum, _limits, _expiries, _checkpoints]
+    own += [check_balances, _sum, _limits, _expiries, _checkpoints, _endings]
     for check in (*own, *further):
         result = check(connection)
         checked[result.rule] = result.count
@@ -449,3 +450,37 @@ def _checkpoints(connection: Connection) -> Checked:
         if made != found:
             return Checked("checkpoints", len(kept), Break("checkpoints", "checkpoints", id, made, found))
     return Checked("checkpoints", len(kept))
+
+
+def _endings(connection: Connection) -> Checked:
+    """Each ended account has the heir that was written down, and keeps only what open holds set aside."""
+    total = _number(connection, "SELECT count(*) FROM endings")
+    row = _first(
+        connection,
+        """
+        SELECT coalesce(a.id, 'none') AS id, e.heir, b.heir AS cached, h.number AS known
+        FROM (SELECT number FROM endings UNION SELECT number FROM balances WHERE heir IS NOT NULL) AS n
+          LEFT JOIN endings e ON e.number = n.number LEFT JOIN balances b ON b.number = n.number
+          LEFT JOIN accounts a ON a.number = n.number LEFT JOIN accounts h ON h.number = e.heir
+        WHERE h.number IS NULL OR b.heir IS NULL OR b.heir <> e.heir ORDER BY n.number LIMIT 1
+        """,
+    )
+    if row is not None:
+        broken = Break("endings", "balances", row["id"], f"heir {row['heir']}", f"heir {row['cached']}")
+        return Checked("endings", total, broken)
+    heirs: dict[int, int] = dict(connection.execute(text("SELECT number, heir FROM endings ORDER BY number")).all())
+    for number in heirs:
+        passed, last = {number}, heirs[number]
+        while last in heirs:
+            if last in passed:
+                return Checked("endings", total, Break("endings", "endings", str(number), "an end", "a circle"))
+            passed.add(last)
+            last = heirs[last]
+    found = onward.ended(connection)
+    for one in sorted(found.values(), key=lambda one: one.number):
+        is_waiting = onward.survivor(found, one) is one and onward.is_open(found, one)
+        if one.heir is not None and not is_waiting and (one.posted, one.owed_posted) != (one.held, 0):
+            kept = f"{one.posted} posted, {one.held} held, {-one.owed_posted} owed"
+            expected = f"{one.held} posted, {one.held} held, 0 owed"
+            return Checked("endings", total, Break("endings", "balances", one.id, expected, kept))
+    return Checked("endings", total)

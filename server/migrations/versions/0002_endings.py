@@ -1,4 +1,4 @@
-"""Checkpoints of long accounts."""
+"""Checkpoints of long accounts; accounts that are merged or closed."""
 
 from typing import Final
 
@@ -10,11 +10,16 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# A 64-bit key that SQLite can use as its row id.
+# A 64-bit key that SQLite can use as its row id. Instants are milliseconds since the epoch, in a BIGINT.
 SERIAL: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    keep_checkpoints()
+    end_accounts()
+
+
+def keep_checkpoints() -> None:
     op.create_table(
         "checkpoints",
         sa.Column("number", SERIAL, autoincrement=False, nullable=False),
@@ -23,11 +28,40 @@ def upgrade() -> None:
         sa.Column("entries", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_checkpoints")),
     )
-    op.create_index(
-        "ix_checkpoints_due",
-        "checkpoints",
-        ["number"],
-        unique=False,
-        sqlite_where=sa.text("entries >= 1000"),
-        postgresql_where=sa.text("entries >= 1000"),
+    create_partial_index("ix_checkpoints_due", "checkpoints", "number", "entries >= 1000")
+
+
+def end_accounts() -> None:
+    op.add_column("balances", sa.Column("heir", sa.BigInteger(), nullable=True))
+    create_partial_index("ix_balances_heir", "balances", "heir", "heir IS NOT NULL")
+    create_partial_index("ix_accounts_owed_id", "accounts", "owed_id", "owed_id IS NOT NULL")
+    op.create_table(
+        "endings",
+        sa.Column("number", SERIAL, autoincrement=False, nullable=False),
+        sa.Column("heir", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.String(length=60), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("number <> heir", name=op.f("ck_endings_two_accounts")),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_endings")),
     )
+    only_add_to("endings")
+
+
+def create_partial_index(name: str, table: str, column: str, where: str) -> None:
+    op.create_index(name, table, [column], sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
+def only_add_to(table: str) -> None:
+    """What is written there is never changed: UPDATE and DELETE are refused, and TRUNCATE where there is one."""
+    if op.get_bind().dialect.name == "sqlite":
+        for verb in ("update", "delete"):
+            op.execute(
+                f"CREATE TRIGGER {table}_refuses_{verb} BEFORE {verb.upper()} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+        return
+    for name, events, scope in (("change", "UPDATE OR DELETE", "ROW"), ("truncate", "TRUNCATE", "STATEMENT")):
+        op.execute(
+            f"CREATE TRIGGER {table}_refuses_{name} BEFORE {events} ON {table} "
+            f"FOR EACH {scope} EXECUTE FUNCTION refuse_change()"
+        )

@@ -95,7 +95,7 @@ class Scheme:
     def everything(self) -> list[Any]:
         """All rows of the ledger."""
         with self.engine.connect() as connection:
-            names = ("accounts", "transfers", "balances", "batches", "days", "clock_checks")
+            names = ("accounts", "transfers", "balances", "batches", "days", "endings", "clock_checks")
             found = [db.metadata.tables[name] for name in names]
             return [connection.execute(one.select().order_by(*one.primary_key)).all() for one in found]
 
@@ -115,3 +115,10 @@ def open_scheme(engine: Engine) -> Scheme:
         for resident in RESIDENTS:
             open_accounts(connection, resident_accounts(resident, "garden"), START)
     return Scheme(engine)
+
+
+def wait_for_a_lock(engine: Engine) -> None:
+    """Return when some transaction waits for another's lock."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar():
+            pass

@@ -22,6 +22,7 @@ from ledger_world import (
     reversal,
     transfer,
     void,
+    wait_for_a_lock,
 )
 from sqlalchemy import Connection, Engine
 
@@ -102,19 +103,12 @@ def test_capture_and_void_racing_between_two_open_transactions(postgresql_databa
     assert isinstance(book(first, [capture("k1", "h1")], START)[0], Booked)
     with ThreadPoolExecutor(1) as threads:
         second = threads.submit(_outcomes, scheme, void("v1", "h1"))
-        _wait_for_a_lock(scheme.engine)
+        wait_for_a_lock(scheme.engine)
         first.commit()
         first.close()
         assert second.result(30) == ["hold_closed"]
     assert (scheme.balance("li").posted, scheme.balance("li").held) == (0, 0)
     assert scheme.verify().ok
-
-
-def _wait_for_a_lock(engine: Engine) -> None:
-    """Return when some transaction waits for another's lock."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar():
-            pass
 
 
 def test_a_capture_larger_than_the_hold(scheme: Scheme) -> None:

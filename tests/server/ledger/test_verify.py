@@ -74,6 +74,7 @@ def test_a_sound_ledger_is_found_sound(past: Scheme) -> None:
             "limits": 6,
             "expiries": 0,
             "checkpoints": 0,
+            "endings": 0,
         },
     )
 

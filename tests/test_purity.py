@@ -160,10 +160,15 @@ def references(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def clocks_of_columns(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Columns that fill themselves in: `default=`, `onupdate=`, `server_default=`."""
+    """Columns that fill themselves in: `default=`, `onupdate=`, `server_default=`.
+
+    A `server_default` that is a constant is what rows hold that are older than their column.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Column":
             for keyword in node.keywords:
+                if keyword.arg == "server_default" and isinstance(keyword.value, ast.Constant):
+                    continue
                 if keyword.arg in ("default", "onupdate", "server_default", "server_onupdate"):
                     yield node.lineno, f"Column({keyword.arg}=)"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "CURRENT_TIMESTAMP" in node.value:

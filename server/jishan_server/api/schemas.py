@@ -3,19 +3,19 @@
 import re
 import unicodedata
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, date
 from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from jishan_protocol.redemption import State
 from jishan_server.organizations.roles import Role
-from jishan_server.volunteering.rules import MAX_MINUTES, MAX_POINTS
+from jishan_server.volunteering.rules import MAX_POINTS
 
+DAY_FORM: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 MAX_NAME: Final = 100
 MAX_TEXT: Final = 500
 MAX_PAGE: Final = 200
-CREDIT_STATES: Final = ("recorded", "approved", "rejected", "reversed")
 
 
 class Strict(Schema):
@@ -52,6 +52,23 @@ class Secret(fields.String):
 
     def __init__(self) -> None:
         super().__init__(required=True, load_only=True, validate=validate.Length(max=200))
+
+
+class Day(fields.String):
+    """A day of the scheme's calendar: YYYY-MM-DD."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"format": "date"}, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs) or ""
+        try:
+            if DAY_FORM.fullmatch(text) is None:
+                raise ValueError
+            date.fromisoformat(text)
+        except ValueError:
+            raise ValidationError("Not a day: YYYY-MM-DD.") from None
+        return text
 
 
 def an_id(**kwargs: Any) -> fields.String:
@@ -91,6 +108,17 @@ class Token(Schema):
     token = fields.String()
     expires_at = an_instant()
     staff_id = fields.String()
+
+
+class ResidentLogin(Strict):
+    member_number = fields.String(required=True, validate=validate.Length(max=10))
+    pin = Secret()
+
+
+class ResidentToken(Schema):
+    token = fields.String()
+    expires_at = an_instant()
+    resident_id = fields.String()
 
 
 class RoleGrant(Strict):
@@ -133,10 +161,70 @@ class Estate(Schema):
     created_at = an_instant()
 
 
-class NewResident(Strict):
+class Skill(Strict):
+    name = Text(MAX_NAME, required=True)
+    licence = Text(MAX_NAME, load_default=None, allow_none=True)
+    expires_on = Day(load_default=None, allow_none=True)
+
+
+class ProfileFields(Strict):
+    """What may be kept of a person; nothing of it is required."""
+
+    phone = Text(20, allow_none=True)
+    sex = fields.String(validate=validate.OneOf(["f", "m"]), allow_none=True)
+    birth_day = Day(allow_none=True)
+    id_number = fields.String(
+        load_only=True,
+        allow_none=True,
+        validate=validate.Length(max=40),
+        metadata={"description": "Never kept: only a keyed hash of it and its last four signs are."},
+    )
+    building = Text(40, allow_none=True)
+    unit = Text(40, allow_none=True)
+    room = Text(40, allow_none=True)
+    email = Text(100, allow_none=True)
+    category = Text(40, allow_none=True)
+    language = fields.String(validate=validate.OneOf(["zh", "en"]))
+    skills = fields.List(fields.Nested(Skill), validate=validate.Length(max=20))
+
+
+class Guardian(Strict):
+    """A resident, or a name and phone."""
+
+    resident_id = an_id(load_default=None, allow_none=True)
+    name = Text(MAX_NAME, load_default=None, allow_none=True)
+    phone = Text(20, load_default=None, allow_none=True)
+
+
+class ConsentGiven(Strict):
+    how = fields.String(load_default="desk", validate=validate.OneOf(["desk", "paper"]))
+    form_number = Text(40, load_default=None, allow_none=True)
+    form_day = Day(load_default=None, allow_none=True)
+    guardian = fields.Nested(Guardian, load_default=None, allow_none=True)
+
+
+class NewResident(ProfileFields):
     estate_id = an_id(required=True)
     name = Text(MAX_NAME, required=True)
-    phone = Text(20, load_default=None, allow_none=True)
+    consent = fields.Nested(
+        ConsentGiven,
+        allow_none=True,
+        metadata={"description": "Left out: given at the desk. null: not asked yet."},
+    )
+
+
+class ResidentChanges(ProfileFields):
+    """Only what is in the body changes."""
+
+    name = Text(MAX_NAME)
+
+
+class OwnChanges(Strict):
+    """Only what is in the body changes."""
+
+    phone = Text(20, allow_none=True)
+    email = Text(100, allow_none=True)
+    language = fields.String(validate=validate.OneOf(["zh", "en"]))
 
 
 class Card(Schema):
@@ -156,15 +244,33 @@ class Resident(Schema):
     phone = fields.String(allow_none=True)
     member_number = fields.String()
     state = fields.String()
+    sex = fields.String(allow_none=True)
+    birth_day = fields.String(allow_none=True)
+    building = fields.String(allow_none=True)
+    unit = fields.String(allow_none=True)
+    room = fields.String(allow_none=True)
+    email = fields.String(allow_none=True)
+    category = fields.String(allow_none=True)
+    language = fields.String()
+    skills = fields.List(fields.Nested(Skill))
+    has_id_number = fields.Boolean()
+    is_masked = fields.Boolean(metadata={"description": "Parts of it are hidden from your role."})
     consent_state = fields.String(metadata={"description": "awaiting, given or withdrawn"})
     has_pin = fields.Boolean()
     pin_locked_until_at = an_instant()
     cards = fields.List(fields.Nested(Card))
     created_at = an_instant()
+    erased_at = an_instant()
 
 
 class ResidentsWanted(Paging):
     estate_id = an_id(load_default=None)
+    name = Text(MAX_NAME, load_default=None, metadata={"description": "A part of the name."})
+    member_number = fields.String(load_default=None, validate=validate.Length(max=10))
+    phone_ending = fields.String(load_default=None, validate=validate.Regexp(re.compile(r"[0-9]{4,11}\Z")))
+    card_ending = fields.String(load_default=None, validate=validate.Regexp(re.compile(r"[0-9A-Fa-f]{4}\Z")))
+    building = Text(40, load_default=None)
+    awaiting_consent = fields.Boolean(load_default=False)
 
 
 class Why(Strict):
@@ -189,48 +295,6 @@ class CardReplacement(NewCard, WhyCard):
 
 class NewPin(Strict):
     pin = Secret()
-
-
-class NewCredit(Strict):
-    """Either minutes or points."""
-
-    resident_id = an_id(required=True)
-    minutes = WholeNumber(load_default=None, allow_none=True, validate=validate.Range(1, MAX_MINUTES))
-    points = WholeNumber(load_default=None, allow_none=True, validate=validate.Range(1, MAX_POINTS))
-    activity = Text(MAX_TEXT, required=True)
-    reason = Text(MAX_TEXT, required=True)
-
-
-class Approval(Strict):
-    reason = Text(MAX_TEXT, least=0, load_default="")
-
-
-class Credit(Schema):
-    id = fields.String()
-    resident_id = fields.String()
-    estate_id = fields.String()
-    minutes = fields.Integer(allow_none=True)
-    points = fields.Integer()
-    rule_version = fields.String()
-    activity = fields.String()
-    reason = fields.String()
-    state = fields.String()
-    recorded_by = fields.String()
-    recorded_at = an_instant()
-    decided_by = fields.String(allow_none=True)
-    decided_at = an_instant()
-    decision_reason = fields.String(allow_none=True)
-    transfer_id = fields.String(allow_none=True)
-    reversed_by = fields.String(allow_none=True)
-    reversed_at = an_instant()
-    reversal_reason = fields.String(allow_none=True)
-    reversal_transfer_id = fields.String(allow_none=True)
-
-
-class CreditsWanted(Paging):
-    estate_id = an_id(load_default=None)
-    resident_id = an_id(load_default=None)
-    state = fields.String(load_default=None, validate=validate.OneOf(CREDIT_STATES))
 
 
 class Balance(Schema):
@@ -389,6 +453,10 @@ class Redemption(Schema):
     state = fields.String()
     reason = fields.String(allow_none=True)
     is_being_checked = fields.Boolean()
+    in_doubt_at = an_instant()
+    answer_by = fields.String(
+        allow_none=True, metadata={"format": "date", "description": "The day by which a doubt is answered."}
+    )
     recorded_at = an_instant()
     changed_at = an_instant()
 
@@ -414,6 +482,8 @@ class Decision(Schema):
 
 class RedemptionStory(Redemption):
     ticket = fields.Integer(allow_none=True)
+    told_zh = fields.String(allow_none=True, metadata={"description": "What the resident reads while it is in doubt."})
+    told_en = fields.String(allow_none=True)
     history = fields.List(fields.Nested(RedemptionEvent))
     decisions = fields.List(fields.Nested(Decision))
 

@@ -9,6 +9,44 @@ class Words(NamedTuple):
 
 
 TEXTS: Final[dict[str, Words]] = {
+    # Redemptions
+    "redemption_in_doubt": Words(
+        "这次还不能确认有没有出货，您的{points}分先留着，不会丢，{month}月{day}日前答复您。编号{ticket}。",
+        "We cannot tell yet whether your item came out. Your {points} points are kept and will not be lost; "
+        "you will have an answer by {answer_by}. Ticket {ticket}.",
+    ),
+    "redemption_refunded": Words(
+        "这次没有出货，{points}分已经退回，现在可用。编号{ticket}。",
+        "Your item did not come out. {points} points are back and can be used now. Ticket {ticket}.",
+    ),
+    "redemption_proved": Words(
+        "机器后来查明，这件已经出货，{points}分已扣。您没有拿到的话，请告诉我们，编号{ticket}。",
+        "The machine has found out that your item came out; {points} points were taken. If you did not get it, "
+        "please tell us. Ticket {ticket}.",
+    ),
+    "redemption_decided_for": Words(
+        "已经核实，{points}分退回给您了，现在可用。编号{ticket}。",
+        "It was checked: {points} points are back and can be used now. Ticket {ticket}.",
+    ),
+    "redemption_decided_against": Words(
+        "已经核实，这件已经出货，{points}分已扣。您不同意的话，请告诉我们，编号{ticket}。",
+        "It was checked: your item came out, and {points} points were taken. If you do not agree, please tell us. "
+        "Ticket {ticket}.",
+    ),
+    "report_received": Words(
+        "您反映的问题收到了，{month}月{day}日前答复您。编号{ticket}。",
+        "We have your report and will answer by {answer_by}. Ticket {ticket}.",
+    ),
+    "report_given_back": Words(
+        "您反映的问题有结果了，积分已经在您的账户里。编号{ticket}。",
+        "There is an answer to your report: the points are in your account. Ticket {ticket}.",
+    ),
+    "report_refused": Words(
+        "您反映的问题有结果了，积分没有退回，原因：{reason}。您不同意的话，可以再提一次，由另一位工作人员复核。编号{ticket}。",
+        "There is an answer to your report: no points go back, because: {reason}. If you do not agree, ask once more; "
+        "somebody else will look at it. Ticket {ticket}.",
+    ),
+    # Credits
     "credit_booked": Words(
         "您参加“{activity}”得了{points}分，现在可用。不是您本人参加的，请告诉我们。",
         'You earned {points} points for "{activity}"; they can be used now. If this was not you, please tell us.',
@@ -24,5 +62,50 @@ TEXTS: Final[dict[str, Words]] = {
     "sign_up_moved_up": Words(
         "“{activity}”（{starts}）有人退出，您已从候补转为报名成功。",
         'A place in "{activity}" on {starts} became free: you are signed up and no longer waiting.',
+    ),
+    "appeal_accepted": Words(
+        "您对“{activity}”的申诉已被接受。",
+        'Your appeal about "{activity}" was accepted.',
+    ),
+    "appeal_refused": Words(
+        "您对“{activity}”的申诉没有被接受。想知道原因，请找小区工作人员。",
+        'Your appeal about "{activity}" was not accepted. For the reason, please ask the estate\'s staff.',
+    ),
+    "credit_corrected": Words(
+        "“{activity}”的记录已更正：时长由{minutes_before}分钟改为{minutes}分钟，积分由{points_before}分改为{points}分。有疑问请告诉我们。",
+        'Your record of "{activity}" was corrected: {minutes_before} to {minutes} minutes, '
+        "{points_before} to {points} points. If this is wrong, please tell us.",
+    ),
+    "credit_hours_booked": Words(
+        "您参加“{activity}”的{minutes}分钟已记入服务时长，这次不记积分。不是您本人参加的，请告诉我们。",
+        '{minutes} minutes of "{activity}" were added to your service hours; they earn no points. If '
+        "this was not you, please tell us.",
+    ),
+    "credit_in_notice": Words(
+        "您参加“{activity}”的记录（{minutes}分钟，{points}分）正在公示，公示到{last_day}，之后生效。",
+        'Your record of "{activity}" ({minutes} minutes, {points} points) is in its public notice until '
+        "{last_day}, and counts after that.",
+    ),
+    "credit_objected": Words(
+        "有人对您参加“{activity}”的记录提出异议，核实期间暂不生效。",
+        'Somebody objected to your record of "{activity}"; it waits until that is looked into.',
+    ),
+    "credit_rejected": Words(
+        "您在{day}参加“{activity}”的记录没有通过审核。想知道原因或要申诉，请找小区工作人员。",
+        'Your record of "{activity}" on {day} was not approved. For the reason, or to appeal, please '
+        "ask the estate's staff.",
+    ),
+    "credit_reversed": Words(
+        "“{activity}”的{points}分因记录有误已收回。想知道原因或要申诉，请找小区工作人员。",
+        '{points} points of "{activity}" were taken back because the record was wrong. For the reason, '
+        "or to appeal, please ask the estate's staff.",
+    ),
+    "points_adjusted_down": Words(
+        "工作人员从您的积分中扣回{points}分。想知道原因，请找小区工作人员。",
+        "{points} points were taken from yours. For the reason, please ask the estate's staff.",
+    ),
+    "points_adjusted_up": Words(
+        "工作人员给您补了{points}分。想知道原因，请找小区工作人员。",
+        "{points} points were added to yours. For the reason, please ask the estate's staff.",
     ),
 }

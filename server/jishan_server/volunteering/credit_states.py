@@ -49,6 +49,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (State.RECORDED, Event.CONSENT_MISSING): State.WAITING_CONSENT,
     (State.RECORDED, Event.REJECTED): State.REJECTED,
     (State.WAITING_CONSENT, Event.CONSENT_GIVEN): State.APPROVED,
+    (State.WAITING_CONSENT, Event.REJECTED): State.REJECTED,
     (State.APPROVED, Event.CONSENT_MISSING): State.WAITING_CONSENT,
     (State.APPROVED, Event.OBJECTED): State.OBJECTED,
     (State.APPROVED, Event.FINALISED): State.FINAL,

@@ -50,11 +50,6 @@ class CreditRules:
         """Whose days and years the scheme's are."""
         return ZoneInfo(self.time_zone)
 
-    @property
-    def version(self) -> str:
-        """The rule in short, as it is kept with each credit: `60min=1,never`."""
-        return f"{self.minutes_per_point}min=1,{self.expiry}"
-
     def document(self) -> dict[str, Any]:
         """The document of the first rules: no caps, no notice."""
         return {
@@ -391,21 +386,3 @@ def _expiry(found: object) -> str:
     if not isinstance(found, str) or EXPIRY_FORM.fullmatch(found) is None:
         raise _wrong("expiry", "never | year_end | months:N | days:N")
     return found
-
-
-def points_of(rules: CreditRules, minutes: int | None, points: int | None) -> int:
-    """The points of a credit that tells either minutes or points.
-
-    Refusals: credit_amount, minutes_invalid, points_invalid, credit_too_short.
-    """
-    if (minutes is None) == (points is None):
-        raise DomainError("credit_amount")
-    if minutes is None:
-        if points is None or not 1 <= points <= MAX_POINTS:
-            raise DomainError("points_invalid")
-        return points
-    if not 1 <= minutes <= MAX_MINUTES:
-        raise DomainError("minutes_invalid")
-    if minutes < rules.minutes_per_point:
-        raise DomainError("credit_too_short", minutes=rules.minutes_per_point)
-    return minutes // rules.minutes_per_point

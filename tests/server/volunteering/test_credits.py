@@ -59,14 +59,14 @@ def test_a_mixed_batch_is_judged_one_by_one(office: Office) -> None:
     ]
     outcomes, _ = batch(office, operations)
     assert codes(outcomes) == [
-        "approved",
-        "approved",
+        "final",
+        "final",
         "idempotency_conflict",
         "credit_closed",
         "forbidden",
         "credit_unknown",
         "rejected",
-        "approved",
+        "final",
     ]
     assert [one.replayed for one in outcomes[:2]] == [False, True]
     balances = office.balances()
@@ -84,7 +84,7 @@ def test_two_hundred_approvals_take_a_handful_of_statements(office: Office) -> N
     outcomes, statements = batch(
         office, [Operation(f"op-{id}", "approve_credit", DecideCredit(approver, id)) for id in ids]
     )
-    assert set(codes(outcomes)) == {"approved"}
+    assert set(codes(outcomes)) == {"final"}
     assert statements <= 20
     assert sum(posted for posted, _ in office.balances().values()) == 200 * 201 // 2
     with office.parts.engine.connect() as connection:

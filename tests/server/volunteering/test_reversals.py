@@ -52,7 +52,7 @@ def test_a_wrong_credit_is_taken_back(office: Office) -> None:
     assert balance(office, 0) == (4, 0, 0)
     assert lines(office, 0)[0] == ("reversal", "credit_reversed", -6, 4)
     assert [one["id"] for one in office.ok("GET", "/credits?state=reversed")["items"]] == [wrong["id"]]
-    assert [one["id"] for one in office.ok("GET", "/credits?state=approved")["items"]] == [kept["id"]]
+    assert [one["id"] for one in office.ok("GET", "/credits?state=final")["items"]] == [kept["id"]]
     with office.parts.engine.connect() as connection:
         noted = select(entries.c.actor).where(entries.c.action == "credit_reversed", entries.c.subject_id == done["id"])
         assert connection.execute(noted).scalars().all() == [approver]

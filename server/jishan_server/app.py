@@ -21,7 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.routing import BaseConverter, IntegerConverter
 
 from jishan_server.api import failures
-from jishan_server.api.asking import MAX_BODY_BYTES, member
+from jishan_server.api.asking import MAX_BODY_BYTES
+from jishan_server.api.asking import guard as guard_caller
 from jishan_server.api.asking import parts as parts_of_app
 from jishan_server.api.attachments import attachments
 from jishan_server.api.auth import auth
@@ -31,6 +32,7 @@ from jishan_server.api.calendar import calendar
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
 from jishan_server.api.machines import machines
+from jishan_server.api.me import mine
 from jishan_server.api.redemptions import redemptions
 from jishan_server.api.residents import residents
 from jishan_server.db import DatabaseUnavailable
@@ -41,8 +43,12 @@ from jishan_server.writer import Operation
 REQUEST_ID_FORM: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
 API: Final = "/api/v1"
 DOCS: Final = f"{API}/docs"
-PUBLIC: Final = frozenset({"auth.create_token", "machines.enroll", "machines.get_authority"})
+PUBLIC: Final = frozenset(
+    {"auth.create_token", "auth.create_resident_token", "machines.enroll", "machines.get_authority"}
+)
 """Endpoints of the API that take no token; everything else below /api/v1 does."""
+FOR_RESIDENTS: Final = frozenset({"auth.delete_resident_token"})
+"""Endpoints outside of /me that take a resident's token; no other does."""
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +98,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     api = Api(app)
     # After Api, which registers a handler of its own.
     failures.register(app)
-    for part in (attachments, auth, estates, calendar, residents, credits, machines, redemptions):
+    for part in (attachments, auth, estates, calendar, residents, credits, machines, mine, redemptions):
         api.register_blueprint(part)
     per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")
     for endpoint in PUBLIC:
@@ -152,7 +158,7 @@ def _guard(app: Flask) -> None:
             and request.endpoint not in PUBLIC
             and not request.endpoint.startswith(("docs.", "api-docs."))
         ):
-            member()
+            guard_caller(FOR_RESIDENTS)
         return check_body()
 
 

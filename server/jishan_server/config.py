@@ -69,7 +69,13 @@ class Config:
     """`never`, `year_end` (31 December 23:59:59 of the scheme's time zone) or `days:N`."""
     points_without_pin_per_day: int = 20
     """What a card may spend in a day without its PIN."""
+    doubt_answer_days: int = 5
+    """Working days within which a resident has an answer, when nobody knows whether an item came out."""
+    report_answer_days: int = 5
+    """Working days within which a resident has an answer to a report about a machine."""
     token_hours: int = 12
+    resident_token_days: int = 30
+    """How long a resident stays logged in on their phone."""
     logins_per_minute: int = 20
     """Tries to log in from one address."""
     requests_per_minute: int = 1200
@@ -256,7 +262,10 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "minutes_per_point": _number(1, 1440),
     "credit_expiry": _text(r"never|year_end|days:[1-9][0-9]{0,4}"),
     "points_without_pin_per_day": _number(0, 1_000_000),
+    "doubt_answer_days": _number(0, 60),
+    "report_answer_days": _number(0, 60),
     "token_hours": _number(1, 24 * 30),
+    "resident_token_days": _number(1, 366),
     "logins_per_minute": _number(1, 100_000),
     "requests_per_minute": _number(1, 10_000_000),
     "argon2_rounds": _number(1, 100),

@@ -267,6 +267,11 @@ CODES: Final[dict[str, Code]] = {
         "You do not hold {permission} there yourself, so a role or an account with it is not yours to change. "
         "Nothing was changed.",
     ),
+    "grants_missing": Code(
+        422,
+        "账号至少要有一个角色，没有改动。不再使用的账号请停用。",
+        "An account keeps at least one role. Nothing was changed; disable an account that is not used any more.",
+    ),
     "password_wrong": Code(403, "原密码不对，没有改动。", "The old password is wrong. Nothing was changed."),
     "role_not_grantable": Code(
         422, "居民角色不能授予，没有改动。", "The role of residents cannot be granted. Nothing was changed."

@@ -47,9 +47,11 @@ class Anybody(Enum):
     """Takes no token."""
     OWN = auto()
     """Any token: it is about oneself."""
+    MYSELF = auto()
+    """A resident's token only."""
 
 
-PUBLIC, OWN = Anybody.PUBLIC, Anybody.OWN
+PUBLIC, OWN, MYSELF = Anybody.PUBLIC, Anybody.OWN, Anybody.MYSELF
 
 
 class Listed(NamedTuple):
@@ -86,7 +88,12 @@ ENDPOINTS: Final[dict[str, Row]] = {
     # auth, staff
     "auth.create_token": Row(PUBLIC, {"login": "nobody", "password": "x"}),
     "auth.delete_token": Row(OWN),
-    "auth.me": Row(OWN),
+    "auth.create_resident_token": Row(PUBLIC, {"member_number": "10000001", "pin": "x"}),
+    "auth.delete_resident_token": Row(MYSELF),
+    # oneself
+    "me.get_me": Row(OWN),
+    "me.put_me": Row(MYSELF, {"language": "en"}),
+    # staff
     "auth.create_staff": Row(
         P.STAFF_WRITE,
         {
@@ -111,6 +118,7 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "residents.create_resident": Row(P.RESIDENT_WRITE, {"estate_id": "{estate}", "name": "x"}),
     "residents.list_residents": Row(Listed(P.RESIDENT_READ)),
     "residents.get_resident": Row(P.RESIDENT_READ),
+    "residents.put_resident": Row(P.RESIDENT_WRITE, {"building": "3"}),
     "residents.freeze_resident": Row(P.RESIDENT_FREEZE, WHY),
     "residents.unfreeze_resident": Row(P.RESIDENT_FREEZE, WHY),
     "residents.put_pin": Row(P.RESIDENT_WRITE, {"pin": "471108"}),
@@ -349,6 +357,8 @@ def is_allowed(row: Row, asker: Asker) -> bool:
             return asker.role in PERMISSIONS[permission] and asker.place == ROOT
         case Permission():
             return asker.role in PERMISSIONS[row.rule] and asker.place != OTHER
+        case Anybody.MYSELF:
+            return False
         case _:
             return True
 

@@ -3,13 +3,16 @@
 import hashlib
 import re
 import uuid
+from collections.abc import Collection
 from typing import Any, Final
 
 from flask import current_app, g, request
 
 from jishan_server.errors import DomainError, Language
 from jishan_server.parts import Parts
-from jishan_server.people.staff import Member, authenticate
+from jishan_server.people import sessions, staff
+from jishan_server.people.sessions import RESIDENT_PREFIX, Session
+from jishan_server.people.staff import Member
 from jishan_server.reading import reading
 from jishan_server.writer import Operation
 
@@ -26,20 +29,49 @@ def parts() -> Parts:
     return found
 
 
-def member() -> Member:
-    """The member of staff who asks; refusals: token_invalid, token_expired."""
-    if "member" not in g:
+def caller() -> Member | Session:
+    """Who asks: a member of staff or a resident; refusals: token_invalid, token_expired."""
+    if "caller" not in g:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise DomainError("token_invalid")
-        g.member = authenticate(reading(), token.strip(), parts().clock())
-    found: Member = g.member
+        authenticate = sessions.authenticate if token.startswith(RESIDENT_PREFIX) else staff.authenticate
+        g.caller = authenticate(reading(), token, parts().clock())
+    found: Member | Session = g.caller
     return found
 
 
+def guard(for_residents: Collection[str]) -> None:
+    """Let nobody in without a token, and a resident only to what begins with /me and to these endpoints.
+
+    Refusals: token_invalid, token_expired, forbidden.
+    """
+    if isinstance(caller(), Session) and request.endpoint not in for_residents:
+        below = request.path.removeprefix("/api/v1/me")
+        if below == request.path or (below and not below.startswith("/")):
+            raise DomainError("forbidden", permission="staff")
+
+
+def member() -> Member:
+    """The member of staff who asks; refusals: token_invalid, token_expired, forbidden for a resident."""
+    found = caller()
+    if isinstance(found, Session):
+        raise DomainError("forbidden", permission="staff")
+    return found
+
+
+def me() -> str:
+    """The id of the resident who asks; refusals: token_invalid, token_expired, forbidden for staff."""
+    found = caller()
+    if not isinstance(found, Session):
+        raise DomainError("forbidden", permission="resident")
+    return found.resident_id
+
+
 def actor() -> str:
-    """The id of the member of staff who asks."""
-    return member().id
+    """Who asks, as use cases know them: the id of a member of staff, or what `resident_actor` makes of a resident's."""
+    return caller().id
 
 
 def operation_id(*, key_required: bool = False) -> str:

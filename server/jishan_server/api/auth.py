@@ -5,15 +5,15 @@ from datetime import timedelta
 from typing import Any
 
 from jishan_server.api import schemas
-from jishan_server.api.asking import actor, change, member, operation_id, parts
+from jishan_server.api.asking import actor, caller, change, me, member, operation_id, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page
 from jishan_server.organizations.roles import Role
-from jishan_server.people import staff
+from jishan_server.people import sessions, staff
 from jishan_server.people.hashing import token_hash
 from jishan_server.reading import reading
 
-auth = Blueprint("auth", "Tokens of staff")
+auth = Blueprint("auth", "Tokens of staff and residents")
 
 
 @auth.post("/auth/token")
@@ -36,11 +36,25 @@ def delete_token() -> None:
     change("log_out", staff.LogOut(actor(), member().token_hash))
 
 
-@auth.get("/me")
-@auth.answers(200, schemas.Staff)
-def me() -> dict[str, Any]:
-    """Who this token belongs to, with roles and permissions."""
-    return staff.view(reading(), actor())
+@auth.post("/auth/resident-token")
+@auth.takes(schemas.ResidentLogin)
+@auth.answers(201, schemas.ResidentToken)
+@auth.public
+def create_resident_token(body: dict[str, str]) -> dict[str, Any]:
+    """A resident logs in with member number and PIN; the token opens what begins with /me."""
+    resident_id, pin_hash, fits = sessions.prepare_login(reading(), parts().hashing, body["member_number"], body["pin"])
+    token = sessions.RESIDENT_PREFIX + secrets.token_urlsafe(32)
+    expires_at = parts().clock() + timedelta(days=parts().config.resident_token_days)
+    attempt = sessions.ResidentLogIn(resident_id, fits, token_hash(token), expires_at, pin_hash)
+    return change("resident_log_in", attempt, id=secrets.token_hex(16)) | {"token": token}
+
+
+@auth.delete("/auth/resident-token")
+@auth.answers(204)
+def delete_resident_token() -> None:
+    """Log out: the token of this request ends at once."""
+    me()
+    change("resident_log_out", sessions.ResidentLogOut(actor(), caller().token_hash))
 
 
 @auth.post("/staff")

@@ -6,7 +6,9 @@ from jishan_server.api import schemas
 from jishan_server.api.asking import actor, change, operation_id, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
+from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import Permission, permit, scope
+from jishan_server.people import consents, profiles
 from jishan_server.people import residents as people
 from jishan_server.reading import reading
 from jishan_server.volunteering import statements
@@ -18,20 +20,27 @@ residents = Blueprint("residents", "Residents, cards, PINs, points")
 @residents.takes(schemas.NewResident)
 @residents.answers(201, schemas.Resident)
 def create_resident(body: dict[str, Any]) -> dict[str, Any]:
-    """Register a resident; the answer has the member number."""
-    return change("create_resident", people.CreateResident(actor=actor(), **body))
+    """Register a resident; the answer has the member number. No phone is needed."""
+    return change("create_resident", people.CreateResident(actor=actor(), **registered(body)))
 
 
 @residents.get("/residents")
 @residents.takes(schemas.ResidentsWanted, location="query")
 @residents.answers(200, schemas.page_of(schemas.Resident))
 def list_residents(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Residents in one's scope, by member number."""
-    estates = {wanted["estate_id"]} if wanted["estate_id"] else scope(reading(), actor(), Permission.RESIDENT_READ)
+    """Residents in one's scope, by member number; those who register people see them whole."""
+    visible = scope(reading(), actor(), Permission.RESIDENT_READ)
     if wanted["estate_id"]:
         permit(reading(), actor(), Permission.RESIDENT_READ, wanted["estate_id"])
+        visible = frozenset({wanted["estate_id"]})
+    try:
+        whole_in = scope(reading(), actor(), Permission.RESIDENT_WRITE)
+    except DomainError:
+        whole_in = frozenset()
     after = read_cursor(wanted["cursor"]) or 0
-    return page(*people.page(reading(), estates, after, wanted["limit"]))
+    named = {name: wanted[name] for name in ("name", "member_number", "phone_ending", "card_ending", "building")}
+    looked_for = people.Wanted(**named, consent_state="awaiting" if wanted["awaiting_consent"] else None)
+    return page(*people.page(reading(), visible, after, wanted["limit"], looked_for, whole_in))
 
 
 @residents.get("/residents/<id:resident_id>")
@@ -39,6 +48,14 @@ def list_residents(wanted: dict[str, Any]) -> dict[str, Any]:
 def get_resident(resident_id: str) -> dict[str, Any]:
     """One resident with cards."""
     return people.resident(reading(), actor(), resident_id)
+
+
+@residents.put("/residents/<id:resident_id>")
+@residents.takes(schemas.ResidentChanges)
+@residents.answers(200, schemas.Resident)
+def put_resident(body: dict[str, Any], resident_id: str) -> dict[str, Any]:
+    """Change what is in the body and nothing else; `null` forgets a field."""
+    return change("edit_resident", edited(resident_id, body))
 
 
 @residents.post("/residents/<id:resident_id>/freeze")
@@ -107,3 +124,26 @@ def get_statement(wanted: dict[str, Any], resident_id: str) -> dict[str, Any]:
     """Every entry, newest first, with the balance after it."""
     after = read_cursor(wanted["cursor"])
     return page(*statements.statement(reading(), actor(), resident_id, after, wanted["limit"]))
+
+
+def registered(body: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a `CreateResident` that a body has; refusal: id_number_invalid."""
+    found = _with_skills(body) | {"id_number": profiles.kept_of(parts().hashing, body.get("id_number"))}
+    if found.get("consent") is not None:
+        guardian = found["consent"].pop("guardian")
+        found["consent"] = consents.NewConsent(
+            **found["consent"], guardian=None if guardian is None else consents.Guardian(**guardian)
+        )
+    return found
+
+
+def edited(resident_id: str, body: dict[str, Any]) -> people.EditResident:
+    """The change that a body asks for; refusal: id_number_invalid."""
+    id_number = profiles.kept_of(parts().hashing, body.get("id_number"))
+    changes = _with_skills(body) | ({"id_number": None} if "id_number" in body else {})
+    return people.EditResident(actor(), resident_id, changes, id_number)
+
+
+def _with_skills(body: dict[str, Any]) -> dict[str, Any]:
+    skills = {"skills": tuple(profiles.Skill(**skill) for skill in body["skills"])} if "skills" in body else {}
+    return {**body, **skills}

@@ -48,6 +48,10 @@ class Hashing:
         """The keyed hash of a card's identity."""
         return card_hash(self.card_key, uid)
 
+    def id_number(self, number: str) -> str:
+        """The keyed hash of an ID number: the same for the same person, and of no use without the key."""
+        return hmac.digest(self._derived(b"id number"), number.encode(), "sha256").hex()[:32]
+
     def secret(self, secret: str, operation_id: str) -> str:
         """The argon2id hash of a PIN or password that `operation_id` sets."""
         salt = hmac.digest(self._derived(b"salt"), operation_id.encode(), "sha256")[:SALT_BYTES]

@@ -5,8 +5,8 @@ answer are plain values, so that an operation sent again is answered as the firs
 """
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Final, Literal
 
@@ -20,17 +20,27 @@ from jishan_server.ids import derived_id
 from jishan_server.instants import iso
 from jishan_server.ledger.model import resident_accounts
 from jishan_server.ledger.store import freeze, open_accounts
-from jishan_server.organizations.roles import Permission, permit
+from jishan_server.organizations.roles import Permission, is_permitted, permit, resident_of_actor
 from jishan_server.organizations.tree import ESTATE, organization
-from jishan_server.people import consents
+from jishan_server.people import consents, sessions
 from jishan_server.people.credentials import account_of
 from jishan_server.people.hashing import Hashing
 from jishan_server.people.member_numbers import FIRST_SERIAL, member_number
+from jishan_server.people.profiles import (
+    EDITABLE,
+    OWN,
+    PROFILE,
+    IdNumber,
+    Skill,
+    columns,
+    masked_view,
+    put_skills,
+    skills_of,
+)
 from jishan_server.people.tables import cards, residents
 from jishan_server.writer import Operation
 
 PIN_FORM: Final = re.compile(r"[0-9]{4,8}", re.ASCII)
-PHONE_FORM: Final = re.compile(r"\+?[0-9][0-9 -]{3,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,27 @@ class CreateResident:
     estate_id: str
     name: str
     phone: str | None = None
+    sex: Literal["f", "m"] | None = None
+    birth_day: str | None = None
+    building: str | None = None
+    unit: str | None = None
+    room: str | None = None
+    email: str | None = None
+    category: str | None = None
+    language: Literal["zh", "en"] = "zh"
+    skills: tuple[Skill, ...] = ()
+    id_number: IdNumber | None = field(default=None, repr=False, metadata={"secret": True})
     consent: consents.NewConsent | None = consents.NewConsent()  # noqa: RUF009 (frozen)
+
+
+@dataclass(frozen=True, slots=True)
+class EditResident:
+    """`changes` are the fields to set (`profiles.EDITABLE`); `id_number` belongs to a change of that name."""
+
+    actor: str
+    resident_id: str
+    changes: Mapping[str, Any] = field(repr=False)
+    id_number: IdNumber | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +138,21 @@ def hashed_pin(hashing: Hashing, pin: str, operation_id: str) -> str:
 def create_resident(connection: Connection, operation: Operation, now: datetime, zone: tzinfo) -> dict[str, Any]:
     """Register a resident with the next member number and a points account.
 
-    Refusals: estate_unknown, phone_invalid, and those of `consents.give_consent`.
+    Refusals: estate_unknown, those of `profiles.columns` and of `consents.give_consent`.
     """
     body: CreateResident = operation.body
     if organization(connection, body.estate_id)["level"] != ESTATE:
         raise DomainError("estate_unknown", id=body.estate_id)
     permit(connection, body.actor, Permission.RESIDENT_WRITE, body.estate_id)
-    if body.phone is not None and PHONE_FORM.fullmatch(body.phone) is None:
-        raise DomainError("phone_invalid")
+    fields = {name: getattr(body, name) for name in EDITABLE}
+    profile = columns(fields, body.id_number, now, zone)
     id = derived_id(operation.id, "resident")
     serial = (connection.scalar(select(func.max(residents.c.member_serial))) or FIRST_SERIAL - 1) + 1
     connection.execute(
         insert(residents).values(
             id=id,
             estate_id=body.estate_id,
-            name=body.name,
-            phone=body.phone,
+            **profile,
             member_serial=serial,
             member_number=member_number(serial),
             state="active",
@@ -132,10 +161,42 @@ def create_resident(connection: Connection, operation: Operation, now: datetime,
         )
     )
     open_accounts(connection, resident_accounts(id, body.estate_id), now)
+    put_skills(connection, id, body.skills, is_new=True)
     if body.consent is not None:
         consents.begin(connection, operation, now, id, body.consent, zone)
     _note(connection, operation, now, "resident_created", id, {"estate_id": body.estate_id})
     return view(connection, id)
+
+
+def edit_resident(connection: Connection, operation: Operation, now: datetime, zone: tzinfo) -> dict[str, Any]:
+    """Change some of what is kept of a person; residents change `profiles.OWN` of themselves. The audit log gets the
+    names of the fields that changed. Refusals: resident_unknown, resident_erased, forbidden, those of `columns`."""
+    body: EditResident = operation.body
+    estate_id = estate_of(connection, body.resident_id)
+    if resident_of_actor(body.actor) == body.resident_id:
+        if not body.changes.keys() <= set(OWN):
+            raise DomainError("forbidden", permission=Permission.RESIDENT_WRITE.value)
+    else:
+        permit(connection, body.actor, Permission.RESIDENT_WRITE, estate_id)
+    before = connection.execute(select(residents).where(residents.c.id == body.resident_id)).mappings().one()
+    if before["erased_at"] is not None:
+        raise DomainError("resident_erased")
+    values = columns(body.changes, body.id_number, now, zone)
+    changed = {_FIELD_OF.get(name, name) for name, value in values.items() if before[name] != value}
+    if changed:
+        connection.execute(update(residents).where(residents.c.id == body.resident_id).values(values))
+    if "skills" in body.changes:
+        had = skills_of(connection, [body.resident_id]).get(body.resident_id, [])
+        wanted = [asdict(skill) for skill in body.changes["skills"]]
+        if had != wanted:
+            put_skills(connection, body.resident_id, body.changes["skills"], is_new=False)
+            changed.add("skills")
+    if changed:
+        _note(connection, operation, now, "resident_edited", body.resident_id, {"fields": sorted(changed)})
+    return view(connection, body.resident_id)
+
+
+_FIELD_OF: Final = {"of_age_at": "birth_day", "id_number_hash": "id_number", "id_number_ending": "id_number"}
 
 
 def freeze_resident(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
@@ -145,7 +206,7 @@ def freeze_resident(connection: Connection, operation: Operation, now: datetime)
     connection.execute(update(residents).where(residents.c.id == body.resident_id).values(state=body.state))
     freeze(connection, [account_of(body.resident_id)], body.state == "frozen")
     _note(connection, operation, now, f"resident_{body.state}", body.resident_id, {})
-    return view(connection, body.resident_id)
+    return resident(connection, body.actor, body.resident_id)
 
 
 def bind_card(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
@@ -172,7 +233,7 @@ def replace_card(connection: Connection, operation: Operation, now: datetime) ->
 
 
 def set_pin(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
-    """Set or change a PIN; it ends a lock. Refusal: resident_unknown."""
+    """Set or change a PIN; it ends a lock, and every token of the resident. Refusal: resident_unknown."""
     body: SetPin = operation.body
     _permit(connection, body.actor, Permission.RESIDENT_WRITE, body.resident_id)
     connection.execute(
@@ -180,33 +241,68 @@ def set_pin(connection: Connection, operation: Operation, now: datetime) -> dict
         .where(residents.c.id == body.resident_id)
         .values(pin_hash=body.pin_hash, pin_wrong_tries=0, pin_locked_until_at=None)
     )
+    sessions.end_all(connection, body.resident_id)
     _note(connection, operation, now, "pin_set", body.resident_id, {})
     return view(connection, body.resident_id)
 
 
 def resident(connection: Connection, actor: str, resident_id: str) -> dict[str, Any]:
-    """One resident with cards, for `actor`; refusals: resident_unknown, forbidden."""
-    _permit(connection, actor, Permission.RESIDENT_READ, resident_id)
-    return view(connection, resident_id)
+    """One resident with cards as `actor` may see them: masked unless they register people or it is themselves.
+
+    Refusals: resident_unknown, forbidden.
+    """
+    estate_id = estate_of(connection, resident_id)
+    permit(connection, actor, Permission.RESIDENT_READ, estate_id, about=resident_id)
+    shown = view(connection, resident_id)
+    is_whole = resident_of_actor(actor) == resident_id or is_permitted(
+        connection, actor, Permission.RESIDENT_WRITE, estate_id
+    )
+    return shown if is_whole else masked_view(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What residents are looked for by; None does not matter. `name` is a part of it."""
+
+    name: str | None = None
+    member_number: str | None = None
+    phone_ending: str | None = None
+    card_ending: str | None = None
+    building: str | None = None
+    consent_state: str | None = None
 
 
 def page(
-    connection: Connection, estate_ids: Collection[str], after: int, limit: int
+    connection: Connection,
+    estate_ids: Collection[str],
+    after: int,
+    limit: int,
+    wanted: Wanted = Wanted(),
+    whole_in: Collection[str] | None = None,
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Residents of these estates by member number, from the serial `after`; and where the next page starts."""
-    rows = (
-        connection.execute(
-            select(residents)
-            .where(residents.c.estate_id.in_(estate_ids), residents.c.member_serial > after)
-            .order_by(residents.c.member_serial)
-            .limit(limit + 1)
-        )
-        .mappings()
-        .all()
-    )
+    """Residents of these estates by member number, from the serial `after`; and where the next page starts.
+
+    Those of estates outside of `whole_in` are masked (None: nobody is).
+    """
+    r = residents.c
+    query = select(residents).where(r.estate_id.in_(estate_ids), r.member_serial > after)
+    if wanted.name is not None:
+        query = query.where(r.name.contains(wanted.name, autoescape=True))
+    if wanted.phone_ending is not None:
+        query = query.where(r.phone.endswith(wanted.phone_ending, autoescape=True))
+    if wanted.card_ending is not None:
+        carried = select(cards.c.resident_id).where(cards.c.ending == wanted.card_ending.upper())
+        query = query.where(r.id.in_(carried))
+    for name in ("member_number", "building", "consent_state"):
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(r[name] == value)
+    rows = connection.execute(query.order_by(r.member_serial).limit(limit + 1)).mappings().all()
     shown = rows[:limit]
-    found = cards_of(connection, [row["id"] for row in shown])
-    views = [_view(dict(row), found.get(row["id"], [])) for row in shown]
+    ids = [row["id"] for row in shown]
+    found, skilled = cards_of(connection, ids), skills_of(connection, ids)
+    views = [_view(dict(row), found.get(row["id"], []), skilled.get(row["id"], [])) for row in shown]
+    if whole_in is not None:
+        views = [one if one["estate_id"] in whole_in else masked_view(one) for one in views]
     return views, shown[-1]["member_serial"] if len(rows) > limit else None
 
 
@@ -215,7 +311,8 @@ def view(connection: Connection, resident_id: str) -> dict[str, Any]:
     row = connection.execute(select(residents).where(residents.c.id == resident_id)).mappings().one_or_none()
     if row is None:
         raise DomainError("resident_unknown", id=resident_id)
-    return _view(dict(row), cards_of(connection, [resident_id]).get(resident_id, []))
+    own_cards, own_skills = cards_of(connection, [resident_id]), skills_of(connection, [resident_id])
+    return _view(dict(row), own_cards.get(resident_id, []), own_skills.get(resident_id, []))
 
 
 def estate_of(connection: Connection, resident_id: str) -> str:
@@ -280,14 +377,17 @@ def _permit(connection: Connection, actor: str, permission: Permission, resident
     permit(connection, actor, permission, estate_of(connection, resident_id))
 
 
-def _view(row: dict[str, Any], of_resident: list[dict[str, Any]]) -> dict[str, Any]:
-    shown = ("id", "estate_id", "name", "phone", "member_number", "state")
+def _view(row: dict[str, Any], of_resident: list[dict[str, Any]], skilled: list[dict[str, Any]]) -> dict[str, Any]:
+    shown = ("id", "estate_id", "name", "phone", "member_number", "state", *PROFILE, "consent_state")
     return {name: row[name] for name in shown} | {
+        "has_id_number": row["id_number_hash"] is not None,
+        "skills": skilled,
         "has_pin": row["pin_hash"] is not None,
         "pin_locked_until_at": iso(row["pin_locked_until_at"]),
-        "consent_state": row["consent_state"],
         "cards": of_resident,
+        "is_masked": False,
         "created_at": iso(row["created_at"]),
+        "erased_at": iso(row["erased_at"]),
     }
 
 

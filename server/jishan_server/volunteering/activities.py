@@ -5,7 +5,7 @@ open; an activity keeps what its type said when it was made. Publishing tells fr
 what has begun already takes a reason, which stays with its sessions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,6 +20,7 @@ from jishan_server.ids import derived_id
 from jishan_server.instants import iso
 from jishan_server.organizations import tree
 from jishan_server.organizations.roles import Permission, permit, permit_everywhere, scope
+from jishan_server.organizations.tables import groups
 from jishan_server.people.messages import Message, tell
 from jishan_server.volunteering.activity_tables import (
     activities,
@@ -191,12 +192,14 @@ def change_template(connection: Connection, operation: Operation, now: datetime)
 def create_activity(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
     """Make a draft.
 
-    Refusals: estate_unknown, forbidden, template_unknown, fields_invalid, activity_type_unknown,
+    Refusals: estate_unknown, forbidden, group_unknown, template_unknown, fields_invalid, activity_type_unknown,
     activity_type_inactive.
     """
     body: CreateActivity = operation.body
     above = {node.id for node in tree.path(connection, body.organization_id)}
     permit(connection, body.actor, Permission.ACTIVITY_WRITE, body.organization_id)
+    if body.group_id is not None:
+        _check_group(connection, body.group_id, above | tree.below(connection, body.organization_id))
     words: dict[str, Any] = dict.fromkeys(OPTIONAL, "")
     if body.template_id is not None:
         template = _template(connection, body.template_id)
@@ -440,6 +443,18 @@ def _template(connection: Connection, id: str) -> RowMapping:
 
 def _template_view(row: RowMapping) -> dict[str, Any]:
     return {**row, "created_at": iso(row["created_at"])}
+
+
+def _check_group(connection: Connection, group_id: str, nodes: Collection[str]) -> None:
+    """Refuse a group that is closed, or whose home is none of `nodes`: group_unknown."""
+    g = groups.c
+    row = connection.execute(select(g.organization_id, g.closed_at).where(g.id == group_id)).one_or_none()
+    if (
+        row is None
+        or row.closed_at is not None
+        or (row.organization_id is not None and row.organization_id not in nodes)
+    ):
+        raise DomainError("group_unknown", id=group_id)
 
 
 def _active_type(connection: Connection, code: str) -> dict[str, Any]:

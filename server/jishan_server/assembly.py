@@ -31,7 +31,12 @@ def hashing_of(config: Config) -> Hashing:
 
 def rules_of(config: Config) -> Rules:
     """What vending goes by under these settings."""
-    return Rules(points_without_pin_per_day=config.points_without_pin_per_day, time_zone=config.time_zone)
+    return Rules(
+        points_without_pin_per_day=config.points_without_pin_per_day,
+        doubt_answer_days=config.doubt_answer_days,
+        report_answer_days=config.report_answer_days,
+        time_zone=config.time_zone,
+    )
 
 
 def credit_rules_of(config: Config) -> CreditRules:

@@ -73,6 +73,10 @@ class Config:
     """Working days within which a resident has an answer, when nobody knows whether an item came out."""
     report_answer_days: int = 5
     """Working days within which a resident has an answer to a report about a machine."""
+    doubt_answer_days: int = 5
+    """Working days within which a resident has an answer, when nobody knows whether an item came out."""
+    report_answer_days: int = 5
+    """Working days within which a resident has an answer to a report about a machine."""
     token_hours: int = 12
     resident_token_days: int = 30
     """How long a resident stays logged in on their phone."""
@@ -262,6 +266,8 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "minutes_per_point": _number(1, 1440),
     "credit_expiry": _text(r"never|year_end|days:[1-9][0-9]{0,4}"),
     "points_without_pin_per_day": _number(0, 1_000_000),
+    "doubt_answer_days": _number(0, 60),
+    "report_answer_days": _number(0, 60),
     "doubt_answer_days": _number(0, 60),
     "report_answer_days": _number(0, 60),
     "token_hours": _number(1, 24 * 30),

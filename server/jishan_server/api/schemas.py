@@ -457,6 +457,10 @@ class Redemption(Schema):
     answer_by = fields.String(
         allow_none=True, metadata={"format": "date", "description": "The day by which a doubt is answered."}
     )
+    in_doubt_at = an_instant()
+    answer_by = fields.String(
+        allow_none=True, metadata={"format": "date", "description": "The day by which a doubt is answered."}
+    )
     recorded_at = an_instant()
     changed_at = an_instant()
 
@@ -482,6 +486,8 @@ class Decision(Schema):
 
 class RedemptionStory(Redemption):
     ticket = fields.Integer(allow_none=True)
+    told_zh = fields.String(allow_none=True, metadata={"description": "What the resident reads while it is in doubt."})
+    told_en = fields.String(allow_none=True)
     told_zh = fields.String(allow_none=True, metadata={"description": "What the resident reads while it is in doubt."})
     told_en = fields.String(allow_none=True)
     history = fields.List(fields.Nested(RedemptionEvent))

@@ -15,8 +15,8 @@ from jishan_server import audit
 from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.vending import tables
-from jishan_server.vending.changes import REDEMPTION_OPEN
 from jishan_server.vending.reading import alert_view
+from jishan_server.vending.telling import REDEMPTION_OPEN
 from jishan_server.writer import Operation
 
 

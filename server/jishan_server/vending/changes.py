@@ -2,8 +2,8 @@
 
 Rules: a state changes only by `step`, which asks the one table (`jishan_protocol.redemption`); leaving for CAPTURED
 books a capture, for VOIDED a void; slot stock follows (decisions, "Slot stock"); whatever a person must see becomes an
-alert, at most one open for each kind and subject. `write` raises if the ledger refuses what the table allowed: the two
-disagree then, and nothing of the batch may stay.
+alert, at most one open for each kind and subject, and what a resident must know a message (`telling`). `write` raises
+if the ledger refuses what the table allowed: the two disagree then, and nothing of the batch may stay.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from jishan_server.ledger.model import Cause, Kind, Transfer
 from jishan_server.ledger.tables import ID as MAX_ID
 from jishan_server.vending import tables
 from jishan_server.vending.model import Redemption
+from jishan_server.vending.rules import DOUBT_ANSWER_DAYS
+from jishan_server.vending.telling import IN_DOUBT, REDEMPTION_OPEN, answer_day, kind_of, tell_turns
 
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
-
-REDEMPTION_OPEN: Final = "redemption_open"
-"""The alert that a redemption in doubt, or open for too long, has; its number is the ticket that a resident is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,12 @@ class _SlotChange:
 
 @dataclass(slots=True)
 class Changes:
-    """Everything a batch will write, in memory. `zone`: whose days the scheme's are."""
+    """Everything a batch will write, in memory. `zone`: whose days the scheme's are; `doubt_answer_days`: the working
+    days within which a doubt is answered."""
 
     now: datetime
     zone: tzinfo
+    doubt_answer_days: int = DOUBT_ANSWER_DAYS
     redemptions: dict[str, Redemption] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
@@ -66,6 +67,8 @@ class Changes:
     slots: dict[tuple[str, int], _SlotChange] = field(default_factory=dict)
     closed_machines: dict[str, str] = field(default_factory=dict)
     reported: dict[str, int] = field(default_factory=dict)
+    # (kind of message, redemption): what residents are told.
+    told: list[tuple[str, str]] = field(default_factory=list)
 
     def slot(self, redemption: Redemption) -> _SlotChange:
         """The change of the slot that a redemption is about."""
@@ -122,6 +125,8 @@ def step(changes: Changes, redemption: Redemption, event: Event, said: Said) -> 
     if moved.verdict is Verdict.MOVED:
         after = _follow(changes, redemption, moved.state, event, said)
         changes.touched.add(after.id)
+        if (kind := kind_of(redemption.state, after.state, event)) is not None:
+            changes.told.append((kind, after.id))
     changes.redemptions[after.id] = after
     changes.note(after, event, said, moved.verdict)
     if moved.verdict is Verdict.CONTRADICTS:
@@ -171,6 +176,7 @@ def _follow(changes: Changes, before: Redemption, state: State, event: Event, sa
         case State.IN_DOUBT if before.state is not State.IN_DOUBT:
             if event is Event.OUTCOME_UNKNOWN and slot.closes != "not_dispensed":
                 slot.closes = "in_doubt"
+            after = replace(after, in_doubt_at=changes.now)
             changes.alert(
                 "urgent",
                 REDEMPTION_OPEN,
@@ -262,6 +268,7 @@ def _reversal(redemption: Redemption, said: Said) -> Transfer:
 
 def write(connection: Connection, changes: Changes) -> None:
     """Write all of it, the ledger last because its accounts are locked last."""
+    _promise(connection, changes)
     rows = [_row(changes.redemptions[id]) for id in changes.redemptions if id in changes.new]
     if rows:
         connection.execute(insert(tables.redemptions), rows)
@@ -276,10 +283,20 @@ def write(connection: Connection, changes: Changes) -> None:
     _write_machines(connection, changes)
     settle_alerts(connection, REDEMPTION_OPEN, changes.settled, "system", changes.now)
     insert_new(connection, tables.alerts, changes.alerts)
+    tell_turns(connection, [(kind, changes.redemptions[id]) for kind, id in changes.told], changes.now)
     for transfer, answer in zip(
         changes.transfers, ledger.book(connection, changes.transfers, changes.now, changes.zone), strict=True
     ):
         assert not isinstance(answer, ledger.Refused), f"the ledger refuses {transfer} as {answer}"
+
+
+def _promise(connection: Connection, changes: Changes) -> None:
+    """Say by which day those that became doubtful are answered."""
+    doubtful = [id for kind, id in changes.told if kind == IN_DOUBT]
+    if doubtful:
+        answer_by = answer_day(connection, changes.now, changes.zone, changes.doubt_answer_days)
+        for id in doubtful:
+            changes.redemptions[id] = replace(changes.redemptions[id], answer_by=answer_by)
 
 
 def settle_alerts(connection: Connection, kind: str, subjects: Sequence[str], actor: str, now: datetime) -> None:
@@ -304,7 +321,12 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
 _UPDATE_REDEMPTION: Final = (
     update(tables.redemptions)
     .where(tables.redemptions.c.id == bindparam("key"))
-    .values({name: bindparam(name) for name in ("state", "is_reserved", "changed_at", "watch_grade")})
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("state", "is_reserved", "changed_at", "watch_grade", "in_doubt_at", "answer_by")
+        }
+    )
 )
 
 _SLOT: Final = (tables.slots.c.machine_id == bindparam("machine")) & (tables.slots.c.selection == bindparam("number"))
@@ -391,4 +413,6 @@ def _moved(redemption: Redemption) -> dict[str, Any]:
         "is_reserved": redemption.is_reserved,
         "changed_at": redemption.changed_at,
         "watch_grade": redemption.watch_grade,
+        "in_doubt_at": redemption.in_doubt_at,
+        "answer_by": redemption.answer_by,
     }

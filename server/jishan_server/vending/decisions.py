@@ -181,7 +181,7 @@ def _refusals(connection: Connection, redemption: Redemption, actor: str, rules:
 def _say(
     connection: Connection, redemption: Redemption, event: Event, actor: str, evidence: str, now: datetime, rules: Rules
 ) -> None:
-    changes = Changes(now, rules.zone)
+    changes = Changes(now, rules.zone, rules.doubt_answer_days)
     try:
         step(changes, redemption, event, Said(Party.PERSON, actor, evidence={"evidence": evidence}))
     except IllegalTransition as error:

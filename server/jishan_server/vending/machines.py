@@ -513,7 +513,7 @@ def lose_open_redemptions(
     connection: Connection, machines: Collection[Machine], said: Said, now: datetime, rules: Rules
 ) -> None:
     """Say `machine_lost` of every held and vending redemption of machines that are locked."""
-    changes = Changes(now, rules.zone)
+    changes = Changes(now, rules.zone, rules.doubt_answer_days)
     for redemption in open_redemptions(connection, [machine.id for machine in machines]):
         step(changes, redemption, Event.MACHINE_LOST, said)
     write(connection, changes)

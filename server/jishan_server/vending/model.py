@@ -63,6 +63,9 @@ class Redemption:
     recorded_at: datetime
     changed_at: datetime
     watch_grade: int
+    in_doubt_at: datetime | None = None
+    # The local day by which a doubt is answered, YYYY-MM-DD.
+    answer_by: str | None = None
 
 
 _MACHINE_COLUMNS = [machines.c[name] for name in Machine.__dataclass_fields__]

@@ -16,7 +16,7 @@ from jishan_server.errors import DomainError
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit, scope
 from jishan_server.vending import tables
-from jishan_server.vending.changes import REDEMPTION_OPEN
+from jishan_server.vending.telling import tickets, words_of_doubt
 
 MAX_LISTED: Final = 500
 """A page's worth and more; whoever needs all asks by span of time."""
@@ -57,21 +57,19 @@ def redemptions(
 def redemption_view(connection: Connection, redemption_id: str) -> dict[str, Any]:
     """One redemption with its history, ticket and decisions."""
     row = connection.execute(select(tables.redemptions).where(tables.redemptions.c.id == redemption_id)).one()
-    events, decisions, alerts = tables.redemption_events.c, tables.decisions.c, tables.alerts.c
+    events, decisions = tables.redemption_events.c, tables.decisions.c
     history = connection.execute(
         select(tables.redemption_events).where(events.redemption_id == redemption_id).order_by(events.number)
     )
     decided = connection.execute(
         select(tables.decisions).where(decisions.redemption_id == redemption_id).order_by(decisions.number)
     )
-    ticket = connection.scalar(
-        select(alerts.number)
-        .where(alerts.kind == REDEMPTION_OPEN, alerts.subject == redemption_id)
-        .order_by(alerts.number)
-        .limit(1)
-    )
+    ticket = tickets(connection, [redemption_id]).get(redemption_id)
+    words = words_of_doubt(row.points, row.answer_by, ticket) if row.state == State.IN_DOUBT else None
     return _summary(row) | {
         "ticket": ticket,
+        "told_zh": words.zh if words else None,
+        "told_en": words.en if words else None,
         "history": [
             {
                 "event": one.event,
@@ -110,6 +108,8 @@ def _summary(row: Row[Any]) -> dict[str, Any]:
         "state": row.state,
         "reason": row.reason,
         "is_being_checked": row.watch_grade > 0 or row.state == State.IN_DOUBT,
+        "in_doubt_at": iso(row.in_doubt_at),
+        "answer_by": row.answer_by,
         "recorded_at": iso(row.recorded_at),
         "changed_at": iso(row.changed_at),
     }

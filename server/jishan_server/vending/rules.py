@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
+
+DOUBT_ANSWER_DAYS: Final = 5
+"""A week of work: somebody has then stood before the machine, and asked its maker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,9 @@ class Rules:
     refusals_span: timedelta = timedelta(days=30)
     # The longest an `authorize` may say it is valid; the agent asks again with the same id.
     longest_ask: timedelta = timedelta(minutes=2)
+    # Working days within which a resident has an answer to a doubt, and to a report.
+    doubt_answer_days: int = DOUBT_ANSWER_DAYS
+    report_answer_days: int = DOUBT_ANSWER_DAYS
     time_zone: str = "Asia/Shanghai"
 
     @property

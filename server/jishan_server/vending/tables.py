@@ -147,6 +147,9 @@ redemptions = Table(
     Column("changed_at", Instant, nullable=False),
     # 0: not said; 1: the resident sees "being checked"; 2: graded up after a day.
     Column("watch_grade", Integer, nullable=False),
+    # Since when it was in doubt, and the local day (YYYY-MM-DD) by which the resident was promised an answer.
+    Column("in_doubt_at", Instant),
+    Column("answer_by", String(10)),
 )
 _OPEN = text("state IN ('requested', 'held', 'vending', 'in_doubt')")
 OF_AN_UNKNOWN_CARD = text("reason = 'card_unknown'")

@@ -16,10 +16,11 @@ from sqlalchemy import Connection, func, select, update
 from jishan_protocol.redemption import State
 from jishan_server.people.tables import cards, residents
 from jishan_server.vending import tables
-from jishan_server.vending.changes import REDEMPTION_OPEN, Changes, bump_desired, write
+from jishan_server.vending.changes import Changes, bump_desired, write
 from jishan_server.vending.clock import watch_clock
 from jishan_server.vending.model import Redemption, lock_machines, open_before
 from jishan_server.vending.rules import Rules
+from jishan_server.vending.telling import REDEMPTION_OPEN
 from jishan_server.writer import Operation, Outcome
 
 WATCH_INTERVAL_S: Final = 15

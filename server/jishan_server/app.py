@@ -35,6 +35,7 @@ from jishan_server.api.machines import machines
 from jishan_server.api.me import mine
 from jishan_server.api.redemptions import redemptions
 from jishan_server.api.residents import residents
+from jishan_server.api.staff import staff
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.parts import Parts
 from jishan_server.reading import db, reading
@@ -47,7 +48,10 @@ PUBLIC: Final = frozenset(
     {"auth.create_token", "auth.create_resident_token", "machines.enroll", "machines.get_authority"}
 )
 """Endpoints of the API that take no token; everything else below /api/v1 does."""
-FOR_RESIDENTS: Final = frozenset({"auth.delete_resident_token"})
+FOR_RESIDENTS: Final = frozenset(
+    {"auth.delete_resident_token"}
+    | {"attachments.create_attachment", "attachments.list_attachments", "attachments.get_attachment"}
+)
 """Endpoints outside of /me that take a resident's token; no other does."""
 
 log = structlog.get_logger(__name__)
@@ -98,7 +102,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     api = Api(app)
     # After Api, which registers a handler of its own.
     failures.register(app)
-    for part in (attachments, auth, estates, calendar, residents, credits, machines, mine, redemptions):
+    for part in (attachments, auth, staff, estates, calendar, residents, credits, machines, mine, redemptions):
         api.register_blueprint(part)
     per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")
     for endpoint in PUBLIC:

@@ -168,6 +168,39 @@ CODES: Final[dict[str, Code]] = {
         "身份证号不对，请核对 18 位号码。没有改动。",
         "This is not an ID number; please check its 18 signs. Nothing was changed.",
     ),
+    "merge_elsewhere": Code(
+        409,
+        "两份记录不在同一个小区，不能合并。没有改动。",
+        "The two records are of different estates and cannot be merged. Nothing was changed.",
+    ),
+    "merge_own": Code(
+        403, "不能合并自己的记录，没有改动。", "Nobody merges a record of their own. Nothing was changed."
+    ),
+    "merge_same": Code(
+        422, "请选择两份不同的记录，没有改动。", "Please name two different records. Nothing was changed."
+    ),
+    "resident_closed": Code(
+        409,
+        "这位居民的账户已注销，不能再使用。没有扣分，没有改动。",
+        "This resident's account is closed. Nothing was taken, and nothing was changed.",
+    ),
+    "resident_merged": Code(
+        409,
+        "这个会员号已合并到同一人的另一个会员号，请使用那个号码或卡。没有扣分，积分都在。",
+        "This member number was merged into another one of the same person; please use that number or a card. "
+        "Nothing was taken; the points are there.",
+    ),
+    "pair_invalid": Code(422, "请选两位不同的居民，没有改动。", "These are one record. Nothing was changed."),
+    "consent_text_changed": Code(
+        409,
+        "告知书刚刚更新，请看过新的再点同意。没有改动。",
+        "The text has just changed; please read the new one first. Nothing was changed.",
+    ),
+    "resident_busy": Code(
+        409,
+        "还有兑换没有处理完，处理完才能匿名。没有改动。",
+        "A redemption is still open; it has to end first. Nothing was changed.",
+    ),
     "resident_erased": Code(
         409,
         "这位居民的个人信息已经匿名，不能恢复。没有改动。",
@@ -405,11 +438,6 @@ CODES: Final[dict[str, Code]] = {
         404,
         "没有找到这次异议。",
         "There is no such objection.",
-    ),
-    "resident_closed": Code(
-        409,
-        "这位居民的账户已注销，不能记分，没有改动。",
-        "This resident's account is closed and takes no credit. Nothing was changed.",
     ),
     "rules_day_past": Code(
         422,

@@ -1,6 +1,6 @@
-"""The permission walk: every endpoint of the API, asked by every role, at every place of the tree, by residents, by nobody.
+"""The permission walk: every endpoint, asked by every role at every place of the tree, by residents, and by nobody.
 
-`ENDPOINTS` says for each endpoint what it takes; an endpoint without a row fails. Who does not hold what the row says is
+`ENDPOINTS` says for each endpoint what it takes; one without a row fails. Who does not hold what the row says is
 refused as `forbidden` (or told that there is no such thing, where the row says `hidden`), and nothing has changed.
 
 A new endpoint needs one line in `ENDPOINTS`: its rule, and a body that reaches the use case. `{resident}` and the like
@@ -34,8 +34,9 @@ from jishan_server.db import all_tables, writing
 from jishan_server.organizations.roles import PERMISSIONS, SYSTEM, Permission, Role
 from jishan_server.organizations.tree import CreateOrganization
 from jishan_server.people.hashing import token_hash
+from jishan_server.people.sessions import RESIDENT_PREFIX
 from jishan_server.people.staff import CreateStaff, Grant
-from jishan_server.people.tables import staff_tokens
+from jishan_server.people.tables import resident_tokens, staff_tokens
 from jishan_server.vending.machines import CreateMachine
 from jishan_server.writer import Operation
 
@@ -49,9 +50,11 @@ class Anybody(Enum):
     """Any token: it is about oneself."""
     MYSELF = auto()
     """A resident's token only."""
+    STAFF = auto()
+    """Any token of staff."""
 
 
-PUBLIC, OWN, MYSELF = Anybody.PUBLIC, Anybody.OWN, Anybody.MYSELF
+PUBLIC, OWN, MYSELF, STAFF = Anybody.PUBLIC, Anybody.OWN, Anybody.MYSELF, Anybody.STAFF
 
 
 class Listed(NamedTuple):
@@ -87,14 +90,15 @@ WHY: Final = {"reason": "x"}
 ENDPOINTS: Final[dict[str, Row]] = {
     # auth, staff
     "auth.create_token": Row(PUBLIC, {"login": "nobody", "password": "x"}),
-    "auth.delete_token": Row(OWN),
+    "auth.delete_token": Row(STAFF),
+    "auth.change_password": Row(STAFF, {"old_password": "x", "password": "long enough"}),
     "auth.create_resident_token": Row(PUBLIC, {"member_number": "10000001", "pin": "x"}),
     "auth.delete_resident_token": Row(MYSELF),
     # oneself
     "me.get_me": Row(OWN),
     "me.put_me": Row(MYSELF, {"language": "en"}),
     # staff
-    "auth.create_staff": Row(
+    "staff.create_staff": Row(
         P.STAFF_WRITE,
         {
             "login": "{fresh}",
@@ -103,11 +107,22 @@ ENDPOINTS: Final[dict[str, Row]] = {
             "roles": [{"role": "refiller", "organization_id": "{estate}"}],
         },
     ),
-    "auth.list_staff": Row(Listed(P.STAFF_READ)),
+    "staff.list_staff": Row(Listed(P.STAFF_READ)),
+    "staff.get_staff": Row(P.STAFF_READ),
+    "staff.put_staff": Row(P.STAFF_WRITE, {"name": "x"}),
+    "staff.put_roles": Row(P.STAFF_WRITE, {"roles": [{"role": "refiller", "organization_id": "{estate}"}]}),
+    "staff.put_staff_state": Row(P.STAFF_WRITE, {"is_active": False}),
+    "staff.reset_password": Row(P.STAFF_WRITE, {"password": "long enough"}),
     # tree, calendar
     "estates.create_estate": Row(P.ESTATE_WRITE, {"parent_id": "{estate}", "name": "x", "level": "building"}),
     "estates.list_estates": Row(Listed(P.ESTATE_READ)),
     "estates.get_estate": Row(P.ESTATE_READ),
+    "estates.put_estate": Row(P.ESTATE_WRITE, {"name": "x"}, at={"estate_id": "{building}"}),
+    "estates.list_children": Row(P.ESTATE_READ),
+    "estates.get_path": Row(P.ESTATE_READ),
+    "estates.list_moves": Row(P.ESTATE_READ),
+    "estates.move_estate": Row(P.ESTATE_WRITE, {"parent_id": "{unit}", "reason": "x"}, at={"estate_id": "{building}"}),
+    "estates.create_nodes": Row(P.ESTATE_WRITE, {"nodes": [{"code": "{fresh}", "name": "x", "level": "building"}]}),
     "calendar.list_calendar": Row(Listed(P.ESTATE_READ), query="year=2026"),
     "calendar.put_calendar_day": Row(
         Everywhere(P.CALENDAR_WRITE), {"is_working": True, "name": "x"}, at={"day": "2026-08-01"}
@@ -164,6 +179,7 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "machines.lose_machine": Row(P.MACHINE_WRITE, WHY),
     # redemptions, alerts
     "redemptions.list_redemptions": Row(Listed(P.REDEMPTION_READ)),
+    "redemptions.list_open_redemptions": Row(Listed(P.REDEMPTION_READ)),
     "redemptions.get_redemption": Row(P.REDEMPTION_READ),
     "redemptions.resolve_redemption": Row(
         P.REDEMPTION_RESOLVE_FOR, {"verdict": "not_dispensed", "reason": "x", "evidence": ""}
@@ -190,6 +206,10 @@ def people_of(office: Office, known: dict[str, str]) -> None:
     """Two residents and a card of our estate, and the estate beside it."""
     body = CreateOrganization(SYSTEM, "qingyijiang", "estate", "x", OTHER)
     office.parts.writer.call(Operation("walk-other", "create_organization", body))
+    for id, above in (("building", OURS), ("second-building", OURS), ("unit", "second-building")):
+        body = CreateOrganization(SYSTEM, above, "building", "x", id)
+        office.parts.writer.call(Operation(f"walk-{id}", "create_organization", body))
+    known |= {"building": "building", "unit": "unit"}
     known |= {"estate": OURS, "estate_id": OURS, "resident": office.people.residents[0].id}
     known |= {"resident_id": known["resident"], "second_resident": office.people.residents[1].id}
     known["card_id"] = office.ok("GET", f"/residents/{known['resident']}")["cards"][0]["id"]
@@ -233,8 +253,8 @@ MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
 )
 """What fills the placeholders, in order; each may use what those before it made."""
 
-NOT_A_CHANGE: Final = frozenset({"operations", "staff_tokens", "refusals"})
-"""Tables that a refusal may write: the writer's memory of its answers, the tokens of this test, refusals themselves."""
+NOT_A_CHANGE: Final = frozenset({"operations", "staff_tokens", "resident_tokens"})
+"""Tables that a refusal may write: the writer's memory of its answers, and the tokens of this test."""
 
 NEVER: Final = frozenset(
     {"token_invalid", "fields_invalid", "json_invalid", "not_found", "bad_request", "internal_error"}
@@ -255,7 +275,10 @@ class Asker(NamedTuple):
 
 
 GRANTED: Final = [role for role in Role if role is not Role.RESIDENT]
-ASKERS: Final = [Asker(role, place) for role in GRANTED for place in (ROOT, OURS, OTHER)]
+STAFF_ASKERS: Final = [Asker(role, place) for role in GRANTED for place in (ROOT, OURS, OTHER)]
+# The resident whom the rows are about, and another one of the same estate.
+RESIDENTS: Final = {Asker(Role.RESIDENT, "self"): "resident", Asker(Role.RESIDENT, "another"): "second_resident"}
+ASKERS: Final = [*STAFF_ASKERS, *RESIDENTS]
 
 
 class Walk:
@@ -274,25 +297,24 @@ class Walk:
                     CreateStaff(SYSTEM, asker.name, "x", "no password", (Grant(asker.role, asker.place),)),
                 )
             )["id"]
-            for asker in ASKERS
+            for asker in STAFF_ASKERS
         }
         self.rules: dict[str, Rule] = rules_of(office)
 
     def tokens(self, name: str) -> dict[Asker, str]:
         """A fresh token for everybody."""
-        made = {asker: f"{name} {asker.name}" for asker in ASKERS}
+        made = {asker: f"{name} {asker.name}" for asker in STAFF_ASKERS}
+        made |= {asker: f"{RESIDENT_PREFIX}{name} {asker.name}" for asker in RESIDENTS}
+        lives = {"issued_at": self.office.now, "expires_at": datetime(2100, 1, 1, tzinfo=UTC)}
+        hashes = {asker: token_hash(token) for asker, token in made.items()}
         with writing(self.office.parts.engine) as connection:
             connection.execute(
                 insert(staff_tokens),
-                [
-                    {
-                        "hash": token_hash(token),
-                        "staff_id": self.ids[asker],
-                        "issued_at": self.office.now,
-                        "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
-                    }
-                    for asker, token in made.items()
-                ],
+                [{"hash": hashes[asker], "staff_id": self.ids[asker], **lives} for asker in STAFF_ASKERS],
+            )
+            connection.execute(
+                insert(resident_tokens),
+                [{"hash": hashes[asker], "resident_id": self.known[who], **lives} for asker, who in RESIDENTS.items()],
             )
         return made
 
@@ -323,10 +345,10 @@ class Walk:
         return re.sub(r"\{(\w+)\}", lambda found: self.known[found[1]], value) if isinstance(value, str) else value
 
     def standing(self) -> dict[str, Any]:
-        """Every row of every table but those that a refusal may write."""
+        """Every row of every table but what a refusal may write: also a row of the audit log that says `refused`."""
         with self.office.parts.engine.connect() as connection:
             return {
-                table.name: sorted(map(repr, connection.execute(select(table))))
+                table.name: sorted(repr(row) for row in connection.execute(select(table)) if "refused" not in row)
                 for table in all_tables().sorted_tables
                 if table.name not in NOT_A_CHANGE
             }
@@ -350,6 +372,10 @@ def walk(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def is_allowed(row: Row, asker: Asker) -> bool:
     """What the table says of an asker."""
+    if asker.role is Role.RESIDENT:
+        return row.rule in (PUBLIC, OWN, MYSELF) or (
+            row.resident and (asker.place == "self" or isinstance(row.rule, Listed))
+        )
     match row.rule:
         case Listed(permission):
             return asker.role in PERMISSIONS[permission]
@@ -397,10 +423,10 @@ def test_who_does_not_hold_it_is_refused_and_nothing_changes(walk: Walk, name: s
 @pytest.mark.parametrize("name", [name for name, row in ENDPOINTS.items() if isinstance(row.rule, Listed)])
 def test_a_list_shows_nothing_of_another_estate(walk: Walk, name: str) -> None:
     row, tokens = ENDPOINTS[name], walk.tokens(f"listed {name}")
-    ours = {walk.ids[asker] for asker in ASKERS if asker.place == OURS}
+    ours = {walk.ids[asker] for asker in STAFF_ASKERS if asker.place == OURS}
     ours |= {value for key, value in walk.known.items() if key not in ("fresh", "alert", "staff_id")}
     for asker in ASKERS:
-        if asker.place == OTHER and is_allowed(row, asker):
+        if asker.place in (OTHER, "another") and is_allowed(row, asker):
             answer = walk.ask(name, tokens[asker])
             assert answer.status_code == 200, (asker, answer.text)
             assert not {one for one in ours if f'"{one}"' in answer.text}, (asker, answer.text)

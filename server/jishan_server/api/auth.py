@@ -7,8 +7,6 @@ from typing import Any
 from jishan_server.api import schemas
 from jishan_server.api.asking import actor, caller, change, me, member, operation_id, parts
 from jishan_server.api.blueprints import Blueprint
-from jishan_server.api.paging import page
-from jishan_server.organizations.roles import Role
 from jishan_server.people import sessions, staff
 from jishan_server.people.hashing import token_hash
 from jishan_server.reading import reading
@@ -57,20 +55,13 @@ def delete_resident_token() -> None:
     change("resident_log_out", sessions.ResidentLogOut(actor(), caller().token_hash))
 
 
-@auth.post("/staff")
-@auth.takes(schemas.NewStaff)
-@auth.answers(201, schemas.Staff)
-def create_staff(body: dict[str, Any]) -> dict[str, Any]:
-    """Make an account for a member of staff."""
+@auth.put("/auth/password")
+@auth.takes(schemas.PasswordChange)
+@auth.answers(204)
+def change_password(body: dict[str, str]) -> None:
+    """Change one's own password; one's other tokens end."""
+    asking = member()
+    fits, stored = staff.prepare_password(reading(), parts().hashing, asking.id, body["old_password"])
     id = operation_id()
     hash = staff.hashed_password(parts().hashing, body["password"], id)
-    grants = tuple(staff.Grant(Role(one["role"]), one["organization_id"]) for one in body["roles"])
-    new = staff.CreateStaff(actor(), body["login"], body["name"], hash, grants, body["resident_id"])
-    return change("create_staff", new, id=id)
-
-
-@auth.get("/staff")
-@auth.answers(200, schemas.page_of(schemas.Staff))
-def list_staff() -> dict[str, Any]:
-    """The staff in one's scope."""
-    return page(staff.members(reading(), actor()))
+    change("change_password", staff.ChangePassword(asking.id, fits, hash, asking.token_hash, stored), id=id)

@@ -121,6 +121,11 @@ class ResidentToken(Schema):
     resident_id = fields.String()
 
 
+class PasswordChange(Strict):
+    old_password = Secret()
+    password = Secret()
+
+
 class RoleGrant(Strict):
     role = fields.String(
         required=True, validate=validate.OneOf([role.value for role in Role if role is not Role.RESIDENT])
@@ -141,6 +146,7 @@ class Staff(Schema):
     login = fields.String()
     name = fields.String()
     resident_id = fields.String(allow_none=True)
+    is_active = fields.Boolean()
     roles = fields.List(fields.Nested(RoleGrant))
     permissions = fields.List(fields.String())
     created_at = an_instant()
@@ -243,7 +249,8 @@ class Resident(Schema):
     name = fields.String()
     phone = fields.String(allow_none=True)
     member_number = fields.String()
-    state = fields.String()
+    state = fields.String(metadata={"description": "active, frozen, merged or closed"})
+    merged_into = fields.String(allow_none=True, metadata={"description": "The record that survived."})
     sex = fields.String(allow_none=True)
     birth_day = fields.String(allow_none=True)
     building = fields.String(allow_none=True)
@@ -261,6 +268,7 @@ class Resident(Schema):
     cards = fields.List(fields.Nested(Card))
     created_at = an_instant()
     erased_at = an_instant()
+    closed_at = an_instant()
 
 
 class ResidentsWanted(Paging):
@@ -275,6 +283,10 @@ class ResidentsWanted(Paging):
 
 class Why(Strict):
     reason = Text(MAX_TEXT, required=True)
+
+
+class Merger(Why):
+    into_id = an_id(required=True, metadata={"description": "The record that survives."})
 
 
 class WhyCard(Strict):
@@ -457,10 +469,6 @@ class Redemption(Schema):
     answer_by = fields.String(
         allow_none=True, metadata={"format": "date", "description": "The day by which a doubt is answered."}
     )
-    in_doubt_at = an_instant()
-    answer_by = fields.String(
-        allow_none=True, metadata={"format": "date", "description": "The day by which a doubt is answered."}
-    )
     recorded_at = an_instant()
     changed_at = an_instant()
 
@@ -488,8 +496,6 @@ class RedemptionStory(Redemption):
     ticket = fields.Integer(allow_none=True)
     told_zh = fields.String(allow_none=True, metadata={"description": "What the resident reads while it is in doubt."})
     told_en = fields.String(allow_none=True)
-    told_zh = fields.String(allow_none=True, metadata={"description": "What the resident reads while it is in doubt."})
-    told_en = fields.String(allow_none=True)
     history = fields.List(fields.Nested(RedemptionEvent))
     decisions = fields.List(fields.Nested(Decision))
 
@@ -498,6 +504,28 @@ class Resolution(Strict):
     verdict = fields.String(required=True, validate=validate.OneOf(["dispensed", "not_dispensed"]))
     reason = Text(MAX_TEXT, required=True)
     evidence = Text(MAX_TEXT, least=0, load_default="")
+
+
+class OpenListWanted(Strict):
+    day = fields.String(
+        load_default=None,
+        validate=validate.Regexp(re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)),
+        metadata={"format": "date", "description": "The list of that morning; without it, what is open now."},
+    )
+
+
+class OpenRedemption(Schema):
+    redemption_id = fields.String()
+    estate_id = fields.String()
+    machine_id = fields.String()
+    state = fields.String(metadata={"description": "When it was listed."})
+    state_now = fields.String()
+    points = fields.Integer(allow_none=True)
+    ticket = fields.Integer(allow_none=True)
+    grade = fields.String()
+    since_at = an_instant()
+    answer_by = fields.String(allow_none=True, metadata={"format": "date"})
+    is_overdue = fields.Boolean()
 
 
 class AlertsWanted(Strict):

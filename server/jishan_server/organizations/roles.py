@@ -5,9 +5,9 @@ A role is held for a node and everything below it. The table is written for read
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from jishan_server.errors import DomainError
 from jishan_server.organizations.tables import organizations, staff_roles
@@ -167,15 +167,10 @@ def is_permitted(
         return True
     if (resident := resident_of_actor(actor)) is not None:
         return about == resident and Role.RESIDENT in PERMISSIONS[permission]
-    node = select(organizations.c.id, organizations.c.parent_id).where(organizations.c.id == organization_id)
-    above = node.cte("above", recursive=True)
-    above = above.union_all(
-        select(organizations.c.id, organizations.c.parent_id).where(organizations.c.id == above.c.parent_id)
-    )
     granted = (
         select(staff_roles.c.role)
         .where(staff_roles.c.staff_id == actor, staff_roles.c.role.in_(PERMISSIONS[permission]))
-        .where(staff_roles.c.organization_id.in_(select(above.c.id)))
+        .where(staff_roles.c.organization_id.in_(_at_or_above(organization_id)))
         .limit(1)
     )
     return connection.scalar(granted) is not None
@@ -190,7 +185,7 @@ def permit(
 ) -> None:
     """Refuse with `forbidden` what `is_permitted` denies."""
     if not is_permitted(connection, actor, permission, organization_id, about):
-        raise DomainError("forbidden", permission=permission.value)
+        raise DomainError("forbidden", permission=permission.value, organization_id=organization_id)
 
 
 def permit_everywhere(connection: Connection, actor: str, permission: Permission) -> None:
@@ -218,6 +213,26 @@ def scope(connection: Connection, actor: str, permission: Permission) -> frozens
     return nodes
 
 
+def held(connection: Connection, actor: str, organization_id: str) -> frozenset[Permission]:
+    """Everything that a member of staff (or the system) is permitted at a node."""
+    if actor == SYSTEM:
+        return frozenset(Permission)
+    roles = connection.scalars(
+        select(staff_roles.c.role).where(
+            staff_roles.c.staff_id == actor, staff_roles.c.organization_id.in_(_at_or_above(organization_id))
+        )
+    )
+    return permissions(frozenset(map(Role, roles)))
+
+
 def permissions(roles: frozenset[Role]) -> frozenset[Permission]:
     """What holders of any of `roles` may do."""
     return frozenset(permission for permission, holders in PERMISSIONS.items() if holders & roles)
+
+
+def _at_or_above(organization_id: str | None) -> Select[Any]:
+    """The ids of a node and of all above it."""
+    o = organizations.c
+    above = select(o.id, o.parent_id).where(o.id == organization_id).cte("above", recursive=True)
+    above = above.union_all(select(o.id, o.parent_id).where(o.id == above.c.parent_id))
+    return select(above.c.id)

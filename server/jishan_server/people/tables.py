@@ -43,6 +43,9 @@ residents = Table(
     Column("language", String(2), nullable=False, server_default="zh"),
     # Since when nothing but the pseudonym is left.
     Column("erased_at", Instant),
+    # The record of the same person that this one was merged into, or since when it is closed (`people.merging`).
+    Column("merged_into", String(40)),
+    Column("closed_at", Instant),
     CheckConstraint("state IN ('active', 'frozen')", name="state_known"),
     CheckConstraint("consent_state IN ('awaiting', 'given', 'withdrawn')", name="consent_state_known"),
     Index("ix_residents_estate_id", "estate_id", "member_serial"),

@@ -91,6 +91,7 @@ SHELLS: Final = {
     "jishan_server.api.asking": "draws the id of a request that has none",
     "jishan_server.api.auth": "draws tokens",
     "jishan_server.api.machines": "draws the id of an enrolment, which has no key of its own",
+    "jishan_server.api.refusals": "shares one count among the web's threads",
     "jishan_server.app": "times requests, draws their ids",
     "jishan_server.assembly": "the server's clock",
     "jishan_server.cli": "draws passwords and ids",

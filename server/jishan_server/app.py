@@ -21,19 +21,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.routing import BaseConverter, IntegerConverter
 
 from jishan_server.api import failures
+from jishan_server.api.activities import activities
 from jishan_server.api.asking import MAX_BODY_BYTES
 from jishan_server.api.asking import guard as guard_caller
 from jishan_server.api.asking import parts as parts_of_app
 from jishan_server.api.attachments import attachments
+from jishan_server.api.attendance import attendance
+from jishan_server.api.audit import audit
 from jishan_server.api.auth import auth
 from jishan_server.api.blueprints import Api
 from jishan_server.api.bodies import JsonRequest, check_body
 from jishan_server.api.calendar import calendar
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
+from jishan_server.api.imports import imports
 from jishan_server.api.machines import machines
 from jishan_server.api.me import mine
+from jishan_server.api.personal import personal
 from jishan_server.api.redemptions import redemptions
+from jishan_server.api.reports import reports
 from jishan_server.api.residents import residents
 from jishan_server.api.staff import staff
 from jishan_server.db import DatabaseUnavailable
@@ -102,7 +108,24 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     api = Api(app)
     # After Api, which registers a handler of its own.
     failures.register(app)
-    for part in (attachments, auth, staff, estates, calendar, residents, credits, machines, mine, redemptions):
+    for part in (
+        attachments,
+        audit,
+        auth,
+        staff,
+        estates,
+        calendar,
+        residents,
+        credits,
+        machines,
+        imports,
+        mine,
+        personal,
+        redemptions,
+        reports,
+        activities,
+        attendance,
+    ):
         api.register_blueprint(part)
     per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")
     for endpoint in PUBLIC:

@@ -24,6 +24,8 @@ entries = Table(
     Column("operation_id", String(64), nullable=False),
     Column("details", Text, nullable=False),
     Index("ix_audit_entries_subject", "subject_type", "subject_id"),
+    Index("ix_audit_entries_actor", "actor", "number"),
+    Index("ix_audit_entries_recorded_at", "recorded_at"),
 )
 append_only(entries)
 

@@ -97,6 +97,30 @@ ENDPOINTS: Final[dict[str, Row]] = {
     # oneself
     "me.get_me": Row(OWN),
     "me.put_me": Row(MYSELF, {"language": "en"}),
+    "me.get_my_balance": Row(MYSELF),
+    "me.get_my_statement": Row(MYSELF),
+    "me.get_my_month": Row(MYSELF, query="month=2026-03"),
+    "me.get_my_month_csv": Row(MYSELF, query="month=2026-03"),
+    "me.get_my_consents": Row(MYSELF),
+    "me.give_my_consent": Row(MYSELF, {"text_version": 1}),
+    "me.withdraw_my_consent": Row(MYSELF),
+    "me.list_my_accesses": Row(MYSELF),
+    "me.export_me": Row(MYSELF),
+    "me.block_my_card": Row(MYSELF, {"reason": "lost"}),
+    "me.close_me": Row(MYSELF, WHY),
+    # consent, privacy, double records
+    "personal.list_consent_texts": Row(Listed(P.RULES_READ)),
+    "personal.create_consent_text": Row(
+        Everywhere(P.RULES_WRITE), {"zh": "x" * 50, "en": "x" * 50, "from_day": "2026-08-01"}
+    ),
+    "personal.list_consents": Row(P.RESIDENT_READ),
+    "personal.give_consent": Row(P.CONSENT_WRITE, {"how": "desk"}),
+    "personal.withdraw_consent": Row(P.CONSENT_WRITE, {"how": "desk"}),
+    "personal.list_accesses": Row(P.AUDIT_READ),
+    "personal.export_resident": Row(P.PERSONAL_EXPORT),
+    "personal.erase_resident": Row(P.PERSONAL_ERASE, {"reason": "left", "cannot_be_undone": True}),
+    "personal.list_duplicates": Row(Listed(P.RESIDENT_WRITE)),
+    "personal.dismiss_duplicate": Row(P.RESIDENT_WRITE, {"first_id": "{resident}", "second_id": "{second_resident}"}),
     # staff
     "staff.create_staff": Row(
         P.STAFF_WRITE,
@@ -113,6 +137,7 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "staff.put_roles": Row(P.STAFF_WRITE, {"roles": [{"role": "refiller", "organization_id": "{estate}"}]}),
     "staff.put_staff_state": Row(P.STAFF_WRITE, {"is_active": False}),
     "staff.reset_password": Row(P.STAFF_WRITE, {"password": "long enough"}),
+    "audit.list_audit": Row(Listed(P.AUDIT_READ)),
     # tree, calendar
     "estates.create_estate": Row(P.ESTATE_WRITE, {"parent_id": "{estate}", "name": "x", "level": "building"}),
     "estates.list_estates": Row(Listed(P.ESTATE_READ)),
@@ -136,6 +161,8 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "residents.put_resident": Row(P.RESIDENT_WRITE, {"building": "3"}),
     "residents.freeze_resident": Row(P.RESIDENT_FREEZE, WHY),
     "residents.unfreeze_resident": Row(P.RESIDENT_FREEZE, WHY),
+    "residents.merge_residents": Row(P.RESIDENT_MERGE, WHY | {"into_id": "{resident}"}),
+    "residents.close_resident": Row(P.RESIDENT_FREEZE, WHY, at={"resident_id": "{third_resident}"}),
     "residents.put_pin": Row(P.RESIDENT_WRITE, {"pin": "471108"}),
     "residents.bind_card": Row(P.RESIDENT_WRITE, {"uid": "A1B2C3D4"}),
     "residents.block_card": Row(P.RESIDENT_WRITE, {"reason": "lost"}),
@@ -179,6 +206,18 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "machines.lose_machine": Row(P.MACHINE_WRITE, WHY),
     # redemptions, alerts
     "redemptions.list_redemptions": Row(Listed(P.REDEMPTION_READ)),
+    # reports
+    "reports.list_own_redemptions": Row(MYSELF),
+    "reports.create_own_report": Row(MYSELF, {"kind": "other", "words": "x"}),
+    "reports.list_own_reports": Row(MYSELF),
+    "reports.reopen_own_report": Row(MYSELF, WHY),
+    "reports.list_candidates": Row(P.REPORT_WRITE, query="resident_id={resident}"),
+    "reports.create_report": Row(P.REPORT_WRITE, {"resident_id": "{resident}", "kind": "other", "words": "x"}),
+    "reports.list_reports": Row(Listed(P.REPORT_READ)),
+    "reports.get_report": Row(P.REPORT_READ),
+    "reports.get_evidence": Row(P.MACHINE_READ),
+    "reports.decide_report": Row(P.REPORT_DECIDE, {"verdict": "refuse", "reason": "x"}, at={"number": "{report}"}),
+    "reports.reopen_report": Row(P.REPORT_WRITE, WHY),
     "redemptions.list_open_redemptions": Row(Listed(P.REDEMPTION_READ)),
     "redemptions.get_redemption": Row(P.REDEMPTION_READ),
     "redemptions.resolve_redemption": Row(
@@ -212,6 +251,7 @@ def people_of(office: Office, known: dict[str, str]) -> None:
     known |= {"building": "building", "unit": "unit"}
     known |= {"estate": OURS, "estate_id": OURS, "resident": office.people.residents[0].id}
     known |= {"resident_id": known["resident"], "second_resident": office.people.residents[1].id}
+    known["third_resident"] = office.people.residents[2].id
     known["card_id"] = office.ok("GET", f"/residents/{known['resident']}")["cards"][0]["id"]
     known["staff_id"] = next(one.id for one in office.people.staff if one.login == "approver")
 
@@ -253,8 +293,9 @@ MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
 )
 """What fills the placeholders, in order; each may use what those before it made."""
 
-NOT_A_CHANGE: Final = frozenset({"operations", "staff_tokens", "resident_tokens"})
-"""Tables that a refusal may write: the writer's memory of its answers, and the tokens of this test."""
+NOT_A_CHANGE: Final = frozenset({"operations", "staff_tokens", "resident_tokens", "personal_accesses"})
+"""Tables that a refusal may write: the writer's memory of its answers, and the tokens of this test. Who looked at whom
+is written after the answer, so that a row of an earlier question may come late."""
 
 NEVER: Final = frozenset(
     {"token_invalid", "fields_invalid", "json_invalid", "not_found", "bad_request", "internal_error"}

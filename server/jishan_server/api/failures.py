@@ -11,6 +11,7 @@ from flask import Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, UnprocessableEntity
 
+from jishan_server.api import refusals
 from jishan_server.api.asking import MAX_BODY_BYTES, language, parts
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.errors import DomainError
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 MAX_PROBLEMS: Final = 50
 MAX_NAME: Final = 60
+NOT_TOLD: Final = frozenset({"organization_id"})
+"""Which node a permission was missing for is the audit log's: it may say where somebody lives."""
 SHOWN_NAMES: Final = 10
 """Of a body with thousands of wrong names some are told, so that an answer stays short."""
 
@@ -46,7 +49,8 @@ def register(app: Flask) -> None:
 
 
 def _refused(error: DomainError) -> ResponseReturnValue:
-    return _answer(error, dict(error.fields))
+    refusals.note(error)
+    return _answer(error, {name: value for name, value in error.fields.items() if name not in NOT_TOLD})
 
 
 def _answer(error: DomainError, fields: dict[str, Any]) -> Response:

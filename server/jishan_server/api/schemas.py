@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, date
+from functools import cache
 from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -209,6 +210,100 @@ class ConsentGiven(Strict):
     guardian = fields.Nested(Guardian, load_default=None, allow_none=True)
 
 
+class ConsentWithdrawn(Strict):
+    how = fields.String(load_default="desk", validate=validate.OneOf(["desk", "paper"]))
+
+
+class OwnConsent(Strict):
+    text_version = WholeNumber(required=True, metadata={"description": "The version that was shown and read."})
+
+
+class ConsentSaid(Schema):
+    """One thing that was said about keeping records; `is_given` false: withdrawn."""
+
+    resident_id = fields.String()
+    text_version = fields.Integer()
+    is_given = fields.Boolean()
+    how = fields.String()
+    written_by = fields.String()
+    form_number = fields.String(allow_none=True)
+    form_day = fields.String(allow_none=True)
+    guardian_id = fields.String(allow_none=True)
+    guardian_name = fields.String(allow_none=True)
+    machine_id = fields.String(allow_none=True)
+    recorded_at = an_instant()
+
+
+class ConsentText(Schema):
+    version = fields.Integer()
+    zh = fields.String()
+    en = fields.String()
+    from_at = an_instant()
+
+
+class NewConsentText(Strict):
+    zh = fields.String(required=True, validate=validate.Length(50, 5000))
+    en = fields.String(required=True, validate=validate.Length(50, 10_000))
+    from_day = Day(required=True)
+
+
+class OwnConsents(Schema):
+    state = fields.String()
+    text = fields.Nested(ConsentText)
+    history = fields.List(fields.Nested(ConsentSaid))
+
+
+class PersonalAccess(Schema):
+    actor = fields.String()
+    staff_name = fields.String(allow_none=True)
+    what = fields.String()
+    recorded_at = an_instant()
+
+
+class PersonalExport(Schema):
+    """Everything that is kept of a person. `records` has the rows of every table, by its name."""
+
+    made_at = an_instant()
+    profile = fields.Dict()
+    consents = fields.List(fields.Nested(ConsentSaid))
+    points = fields.Dict()
+    entries = fields.List(fields.Dict())
+    records = fields.Dict()
+
+
+class Erasure(Strict):
+    """It cannot be undone; the body says that whoever asks for it knows."""
+
+    reason = fields.String(required=True, validate=validate.OneOf(["asked", "left", "died", "no_longer_needed"]))
+    cannot_be_undone = fields.Boolean(required=True, truthy={True}, falsy=set(), validate=validate.Equal(True))
+
+
+class LikelySame(Schema):
+    id = fields.String()
+    estate_id = fields.String()
+    name = fields.String()
+    member_number = fields.String()
+    phone = fields.String(allow_none=True)
+    building = fields.String(allow_none=True)
+
+
+class DuplicatePair(Schema):
+    """Two residents who may be one person. What follows if they are is a merge."""
+
+    first = fields.Nested(LikelySame)
+    second = fields.Nested(LikelySame)
+    evidence = fields.List(fields.String())
+
+
+class DuplicatesWanted(Strict):
+    estate_id = an_id(load_default=None)
+
+
+class NotDuplicates(Strict):
+    first_id = an_id(required=True)
+    second_id = an_id(required=True)
+
+
 class NewResident(ProfileFields):
     estate_id = an_id(required=True)
     name = Text(MAX_NAME, required=True)
@@ -315,8 +410,17 @@ class Balance(Schema):
     held_points = fields.Integer()
     available_points = fields.Integer()
     owed_points = fields.Integer()
+    pending_points = fields.Integer(metadata={"description": "Approved, but still in the public notice or waiting."})
     next_expiry_at = an_instant()
     next_expiry_points = fields.Integer(allow_none=True)
+
+
+class Month(Strict):
+    month = fields.String(
+        required=True,
+        validate=validate.Regexp(re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])\Z")),
+        metadata={"example": "2026-03"},
+    )
 
 
 class StatementEntry(Schema):
@@ -571,6 +675,7 @@ class RejectedMessage(Schema):
     recorded_at = an_instant()
 
 
+@cache
 def page_of(shape: type[Schema]) -> type[Schema]:
     """A page: `items`, and the cursor of the next page (null on the last)."""
     return Schema.from_dict(

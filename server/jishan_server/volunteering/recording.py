@@ -270,12 +270,12 @@ class _Found:
         if hashes:
             c = cards.c
             active = select(c.hash, c.resident_id).where(c.hash.in_(hashes), c.state == "active")
-            self._by_card = dict(connection.execute(active).tuples().all())
+            self._by_card = dict(connection.execute(active).all())
         words = {plain(row.who) for row in rows if row.who}
         r = residents.c
         if words:
             numbered = select(r.member_number, r.id).where(r.member_number.in_(words))
-            self._by_number = dict(connection.execute(numbered).tuples().all())
+            self._by_number = dict(connection.execute(numbered).all())
         if words - self._by_number.keys():
             self._listed = expected_people(connection, session)
             for id in self._listed:
@@ -435,7 +435,7 @@ def expected_people(connection: Connection, session: RowMapping) -> dict[str, st
     ids = set(connection.scalars(select(u.resident_id).where(u.session_id == session["id"])))
     ids |= set(connection.scalars(select(a.resident_id).where(a.session_id == session["id"])))
     ids |= set(last_time(connection, session))
-    return dict(connection.execute(select(r.id, r.member_number).where(r.id.in_(ids))).tuples().all())
+    return dict(connection.execute(select(r.id, r.member_number).where(r.id.in_(ids))).all())
 
 
 def last_time(connection: Connection, session: RowMapping) -> Sequence[str]:

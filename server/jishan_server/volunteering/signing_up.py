@@ -205,9 +205,7 @@ def people(
     names = shown_people(connection, actor, [one["resident_id"] for one in shown])
     a = attendances.c
     came = dict(
-        connection.execute(select(a.resident_id, a.state).where(a.session_id == session_id, a.state != "void"))
-        .tuples()
-        .all()
+        connection.execute(select(a.resident_id, a.state).where(a.session_id == session_id, a.state != "void")).all()
     )
     found = [one | names[one["resident_id"]] | {"attendance": came.get(one["resident_id"])} for one in shown]
     return found, rows[limit - 1].number if len(rows) > limit else None
@@ -266,14 +264,12 @@ def near(
             select(u.session_id, func.count())
             .where(u.session_id.in_(ids), u.state == "signed_up")
             .group_by(u.session_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     own = dict(
-        connection.execute(select(u.session_id, u.state).where(u.session_id.in_(ids), u.resident_id == resident_id))
-        .tuples()
-        .all()
+        connection.execute(
+            select(u.session_id, u.state).where(u.session_id.in_(ids), u.resident_id == resident_id)
+        ).all()
     )
     words = ("title", "place", "description", "risk_note", "contact", "person_in_charge", "activity_type")
     found = [

@@ -156,7 +156,7 @@ class OwnAttendance(Attendance):
     place = fields.String()
 
 
-class Correction(Why):
+class AttendanceCorrection(Why):
     checked_in_at = fields.AwareDateTime(load_default=None, allow_none=True, default_timezone=UTC)
     checked_out_at = fields.AwareDateTime(load_default=None, allow_none=True, default_timezone=UTC)
     minutes = WholeNumber(load_default=None, allow_none=True, validate=validate.Range(0, DAY_MINUTES))
@@ -329,7 +329,7 @@ def confirm_attendance(attendance_id: str) -> dict[str, Any]:
 
 
 @attendance.put("/attendances/<id:attendance_id>")
-@attendance.takes(Correction)
+@attendance.takes(AttendanceCorrection)
 @attendance.answers(200, Attendance)
 def put_attendance(body: dict[str, Any], attendance_id: str) -> dict[str, Any]:
     """Correct times or minutes before they are credited."""

@@ -8,7 +8,7 @@ from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import Permission, permit, scope
-from jishan_server.people import consents, profiles
+from jishan_server.people import consents, merging, profiles
 from jishan_server.people import residents as people
 from jishan_server.reading import reading
 from jishan_server.volunteering import statements
@@ -72,6 +72,24 @@ def freeze_resident(body: dict[str, str], resident_id: str) -> dict[str, Any]:
 def unfreeze_resident(body: dict[str, str], resident_id: str) -> dict[str, Any]:
     """Redemptions again."""
     return change("freeze_resident", people.FreezeResident(actor(), resident_id, "active", body["reason"]))
+
+
+@residents.post("/residents/<id:resident_id>/merge")
+@residents.takes(schemas.Merger)
+@residents.answers(200, schemas.Resident)
+def merge_residents(body: dict[str, str], resident_id: str) -> dict[str, Any]:
+    """End this record for another one of the same person, which gets its cards and points; the answer is that one."""
+    merger = merging.MergeResidents(actor(), resident_id, body["into_id"], body["reason"])
+    return change("merge_residents", merger, key_required=True)
+
+
+@residents.post("/residents/<id:resident_id>/close")
+@residents.takes(schemas.Why)
+@residents.answers(200, schemas.Resident)
+def close_resident(body: dict[str, str], resident_id: str) -> dict[str, Any]:
+    """Close this record for good: its points end as soon as no redemption is open."""
+    closing = merging.CloseResident(actor(), resident_id, body["reason"])
+    return change("close_resident", closing, key_required=True)
 
 
 @residents.put("/residents/<id:resident_id>/pin")

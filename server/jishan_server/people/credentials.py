@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, case, select, update
 
 from jishan_protocol.cards import mistaken_forms, normalise
 from jishan_protocol.errors import ProtocolError
@@ -119,8 +119,8 @@ def identify(
     """Say for each credential who it is, or why not; counts wrong PINs. A handful of statements for any number.
 
     `machine_ids` says for each where it was shown; elsewhere nobody gives consent by showing it again.
-    Refusals: card_unknown, card_blocked, member_unknown, pin_wrong, pin_locked, resident_frozen, consent_needed,
-    guardian_needed.
+    Refusals: card_unknown, card_blocked, member_unknown, resident_merged, resident_closed, pin_wrong, pin_locked,
+    resident_frozen, consent_needed, guardian_needed.
     """
     found = _find(connection, prepared)
     mistaken = _mistaken(connection, prepared, found, hashing)
@@ -168,6 +168,8 @@ def _judge(
         return DomainError("card_unknown", **({"hint": "wrong_reader_profile"} if one.card_hash in mistaken else {}))
     if one.card_hash is not None and found.by_card[one.card_hash][1] != "active":
         return DomainError("card_blocked")
+    if resident.state in ("merged", "closed"):
+        return DomainError(f"resident_{resident.state}")
     by_number = one.card_hash is None
     with_pin = False
     if by_number and _is_locked(resident, now):
@@ -238,7 +240,11 @@ def _find(connection: Connection, prepared: Sequence[Prepared]) -> _Found:
         residents.c.id,
         residents.c.estate_id,
         residents.c.name,
-        residents.c.state,
+        case(
+            (residents.c.merged_into.is_not(None), "merged"),
+            (residents.c.closed_at.is_not(None), "closed"),
+            else_=residents.c.state,
+        ),
         residents.c.pin_hash,
         residents.c.pin_wrong_tries,
         residents.c.pin_locked_until_at,

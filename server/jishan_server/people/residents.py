@@ -200,9 +200,13 @@ _FIELD_OF: Final = {"of_age_at": "birth_day", "id_number_hash": "id_number", "id
 
 
 def freeze_resident(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
-    """Freeze or unfreeze: a frozen resident redeems nothing, the points stay. Refusal: resident_unknown."""
+    """Freeze or unfreeze: a frozen resident redeems nothing, the points stay.
+
+    Refusals: resident_unknown, resident_merged, resident_closed.
+    """
     body: FreezeResident = operation.body
     _permit(connection, body.actor, Permission.RESIDENT_FREEZE, body.resident_id)
+    living(connection, body.resident_id)
     connection.execute(update(residents).where(residents.c.id == body.resident_id).values(state=body.state))
     freeze(connection, [account_of(body.resident_id)], body.state == "frozen")
     _note(connection, operation, now, f"resident_{body.state}", body.resident_id, {})
@@ -210,9 +214,10 @@ def freeze_resident(connection: Connection, operation: Operation, now: datetime)
 
 
 def bind_card(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
-    """Give a resident a card. Refusals: resident_unknown, card_taken."""
+    """Give a resident a card. Refusals: resident_unknown, resident_merged, resident_closed, card_taken."""
     body: BindCard = operation.body
     _permit(connection, body.actor, Permission.RESIDENT_WRITE, body.resident_id)
+    living(connection, body.resident_id)
     return _bind(connection, operation, now, body.resident_id, body.hash, body.ending)
 
 
@@ -227,6 +232,7 @@ def replace_card(connection: Connection, operation: Operation, now: datetime) ->
     replaced too. Refusals: card_unknown, card_taken."""
     body: ReplaceCard = operation.body
     old = _card(connection, body.actor, body.card_id)
+    living(connection, old["resident_id"])
     if old["state"] == "active":
         _block(connection, operation, now, body.actor, body.card_id, body.reason)
     return _bind(connection, operation, now, old["resident_id"], body.hash, body.ending)
@@ -236,6 +242,7 @@ def set_pin(connection: Connection, operation: Operation, now: datetime) -> dict
     """Set or change a PIN; it ends a lock, and every token of the resident. Refusal: resident_unknown."""
     body: SetPin = operation.body
     _permit(connection, body.actor, Permission.RESIDENT_WRITE, body.resident_id)
+    living(connection, body.resident_id)
     connection.execute(
         update(residents)
         .where(residents.c.id == body.resident_id)
@@ -323,6 +330,17 @@ def estate_of(connection: Connection, resident_id: str) -> str:
     return estate_id
 
 
+def living(connection: Connection, resident_id: str) -> None:
+    """Refuse for a record that has ended, as resident_merged or resident_closed; it cannot end before the commit."""
+    r = residents.c
+    query = select(r.merged_into, r.closed_at).where(r.id == resident_id).with_for_update()
+    row = connection.execute(query).one()
+    if row.merged_into is not None:
+        raise DomainError("resident_merged")
+    if row.closed_at is not None:
+        raise DomainError("resident_closed")
+
+
 def cards_of(connection: Connection, resident_ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     """The cards of each resident, oldest first."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -379,7 +397,10 @@ def _permit(connection: Connection, actor: str, permission: Permission, resident
 
 def _view(row: dict[str, Any], of_resident: list[dict[str, Any]], skilled: list[dict[str, Any]]) -> dict[str, Any]:
     shown = ("id", "estate_id", "name", "phone", "member_number", "state", *PROFILE, "consent_state")
+    state = "merged" if row["merged_into"] is not None else row["state"] if row["closed_at"] is None else "closed"
     return {name: row[name] for name in shown} | {
+        "state": state,
+        "merged_into": row["merged_into"],
         "has_id_number": row["id_number_hash"] is not None,
         "skills": skilled,
         "has_pin": row["pin_hash"] is not None,
@@ -388,6 +409,7 @@ def _view(row: dict[str, Any], of_resident: list[dict[str, Any]], skilled: list[
         "is_masked": False,
         "created_at": iso(row["created_at"]),
         "erased_at": iso(row["erased_at"]),
+        "closed_at": iso(row["closed_at"]),
     }
 
 

@@ -45,6 +45,8 @@ def end_accounts() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_endings")),
     )
     only_add_to("endings")
+    op.add_column("residents", sa.Column("merged_into", sa.String(length=40), nullable=True))
+    op.add_column("residents", sa.Column("closed_at", sa.BigInteger(), nullable=True))
 
 
 def create_partial_index(name: str, table: str, column: str, where: str) -> None:

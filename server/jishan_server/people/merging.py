@@ -1,0 +1,136 @@
+"""The end of a resident's record: merged into another record of the same person, or closed.
+
+Rules. Both records are of one estate. The survivor keeps name, number and PIN, and gets the cards and the points of the
+other one (`ledger.endings`); credits, redemptions and consents stay with the record that they were made for. The old
+member number is refused with words that say so. Nobody merges a record that is their own.
+Source: decisions, "The ledger".
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from jishan_server import audit
+from jishan_server.errors import DomainError
+from jishan_server.ledger import endings
+from jishan_server.organizations.roles import Permission, permit, resident_of_actor
+from jishan_server.people import sessions
+from jishan_server.people.credentials import account_of
+from jishan_server.people.residents import estate_of, living, resident
+from jishan_server.people.tables import cards, residents, staff
+from jishan_server.writer import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResidents:
+    """`resident_id` ends, `into_id` survives."""
+
+    actor: str
+    resident_id: str
+    into_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseResident:
+    actor: str
+    resident_id: str
+    reason: str
+
+
+def merge_residents(connection: Connection, operation: Operation, now: datetime, zone: tzinfo) -> dict[str, Any]:
+    """Merge one record into another; gives the survivor.
+
+    Refusals: merge_same, resident_unknown, forbidden, merge_elsewhere, merge_own, reason_required, resident_merged,
+    resident_closed, resident_erased, and those of `endings.merge`.
+    """
+    body: MergeResidents = operation.body
+    estates = set()
+    for id in (body.resident_id, body.into_id):
+        estate_id = estate_of(connection, id)
+        permit(connection, body.actor, Permission.RESIDENT_MERGE, estate_id)
+        estates.add(estate_id)
+    if len(estates) > 1:
+        raise DomainError("merge_elsewhere")
+    if body.resident_id == body.into_id:
+        raise DomainError("merge_same")
+    if is_own(connection, body.actor, body.resident_id) or is_own(connection, body.actor, body.into_id):
+        raise DomainError("merge_own")
+    if not body.reason.strip():
+        raise DomainError("reason_required")
+    for id in sorted((body.resident_id, body.into_id)):
+        living(connection, id)
+    endings.merge(connection, account_of(body.resident_id), account_of(body.into_id), body.actor, now, zone)
+    connection.execute(update(cards).where(cards.c.resident_id == body.resident_id).values(resident_id=body.into_id))
+    _end(connection, body.resident_id, merged_into=body.into_id)
+    _note(connection, operation, now, "resident_merged", body.resident_id, {"into": body.into_id})
+    return resident(connection, body.actor, body.into_id)
+
+
+def close_resident(connection: Connection, operation: Operation, now: datetime, zone: tzinfo) -> dict[str, Any]:
+    """Close a resident's record: cards and number open nothing any more. The points go when nothing is open.
+    Residents close their own.
+
+    Refusals: resident_unknown, forbidden, reason_required, resident_merged, resident_closed, and those of
+    `endings.close`.
+    """
+    body: CloseResident = operation.body
+    if resident_of_actor(body.actor) != body.resident_id:
+        permit(connection, body.actor, Permission.RESIDENT_FREEZE, estate_of(connection, body.resident_id))
+    if not body.reason.strip():
+        raise DomainError("reason_required")
+    living(connection, body.resident_id)
+    endings.close(connection, account_of(body.resident_id), body.actor, now, zone)
+    connection.execute(
+        update(cards)
+        .where(cards.c.resident_id == body.resident_id, cards.c.state == "active")
+        .values(state="blocked", blocked_at=now, blocked_reason="closed")
+    )
+    _end(connection, body.resident_id, closed_at=now)
+    _note(connection, operation, now, "resident_closed", body.resident_id, {})
+    return resident(connection, body.actor, body.resident_id)
+
+
+def survivor_of(connection: Connection, resident_id: str) -> str:
+    """The record that a resident's was merged into at last; the same if it was not."""
+    r = residents.c
+    while (into := connection.scalar(select(r.merged_into).where(r.id == resident_id))) is not None:
+        resident_id = into
+    return resident_id
+
+
+def is_own(connection: Connection, staff_id: str, resident_id: str) -> bool:
+    """Whether a member of staff is this resident, by whichever of their merged records."""
+    own = connection.scalar(select(staff.c.resident_id).where(staff.c.id == staff_id))
+    return own is not None and survivor_of(connection, own) == survivor_of(connection, resident_id)
+
+
+def _end(connection: Connection, resident_id: str, **how: object) -> None:
+    """Write down how a record ends; nobody logs in with it any more."""
+    connection.execute(
+        update(residents)
+        .where(residents.c.id == resident_id)
+        .values(pin_hash=None, pin_wrong_tries=0, pin_locked_until_at=None, **how)
+    )
+    sessions.end_all(connection, resident_id)
+
+
+def _note(
+    connection: Connection,
+    operation: Operation,
+    now: datetime,
+    action: str,
+    resident_id: str,
+    details: dict[str, object],
+) -> None:
+    audit.record(
+        connection,
+        now,
+        actor=operation.body.actor,
+        action=action,
+        subject=("resident", resident_id),
+        operation_id=operation.id,
+        details=details,
+    )

@@ -57,7 +57,7 @@ class ActivityType(Schema):
     created_at = an_instant()
 
 
-class Words(Strict):
+class ActivityWords(Strict):
     """What an activity or a template says; what is left out stays, or comes from the template."""
 
     title = Text(MAX_NAME, load_default=None, allow_none=True)
@@ -69,7 +69,7 @@ class Words(Strict):
     contact = Text(MAX_NAME, least=0, load_default=None, allow_none=True)
 
 
-class NewTemplate(Strict):
+class NewActivityTemplate(Strict):
     organization_id = an_id(required=True)
     title = Text(MAX_NAME, required=True)
     activity_type = an_id(required=True)
@@ -80,11 +80,11 @@ class NewTemplate(Strict):
     contact = Text(MAX_NAME, least=0, load_default="")
 
 
-class TemplateChanges(Words):
+class ActivityTemplateChanges(ActivityWords):
     is_active = fields.Boolean(load_default=None, allow_none=True, truthy={True}, falsy={False})
 
 
-class Template(Schema):
+class ActivityTemplate(Schema):
     id = fields.String()
     organization_id = fields.String()
     title = fields.String()
@@ -103,7 +103,7 @@ class TemplatesWanted(Strict):
     organization_id = an_id(required=True)
 
 
-class NewActivity(Words):
+class NewActivity(ActivityWords):
     organization_id = an_id(required=True)
     group_id = an_id(load_default=None, allow_none=True)
     template_id = an_id(load_default=None, allow_none=True)
@@ -114,7 +114,7 @@ class NewActivity(Words):
     )
 
 
-class ActivityChanges(Words):
+class ActivityChanges(ActivityWords):
     sign_up_ends_minutes = WholeNumber(load_default=None, allow_none=True, validate=validate.Range(0, 60 * A_DAY))
 
 
@@ -267,8 +267,8 @@ def put_activity_type(body: dict[str, Any], code: str) -> dict[str, Any]:
 
 
 @activities.post("/activity-templates")
-@activities.takes(NewTemplate)
-@activities.answers(201, Template)
+@activities.takes(NewActivityTemplate)
+@activities.answers(201, ActivityTemplate)
 def create_template(body: dict[str, Any]) -> dict[str, Any]:
     """Make a template for a node and all below it."""
     return change("create_template", organised.CreateTemplate(actor=actor(), **body))
@@ -276,15 +276,15 @@ def create_template(body: dict[str, Any]) -> dict[str, Any]:
 
 @activities.get("/activity-templates")
 @activities.takes(TemplatesWanted, location="query")
-@activities.answers(200, page_of(Template))
+@activities.answers(200, page_of(ActivityTemplate))
 def list_templates(wanted: dict[str, str]) -> dict[str, Any]:
     """The templates that a node may use."""
     return page(organised.templates(reading(), actor(), wanted["organization_id"]))
 
 
 @activities.put("/activity-templates/<id:template_id>")
-@activities.takes(TemplateChanges)
-@activities.answers(200, Template)
+@activities.takes(ActivityTemplateChanges)
+@activities.answers(200, ActivityTemplate)
 def put_template(body: dict[str, Any], template_id: str) -> dict[str, Any]:
     """Change a template, or retire it."""
     return change("change_template", organised.ChangeTemplate(actor=actor(), template_id=template_id, **body))

@@ -33,7 +33,7 @@ class SessionCode(Schema):
     ends_at = an_instant()
 
 
-class Who(Strict):
+class WhoCame(Strict):
     """Exactly one of the three."""
 
     resident_id = an_id(load_default=None, allow_none=True)
@@ -51,7 +51,7 @@ class Who(Strict):
     )
 
 
-class AttendanceRow(Who):
+class AttendanceRow(WhoCame):
     row = WholeNumber(load_default=None, allow_none=True, validate=validate.Range(0, 1_000_000))
     checked_in_at = fields.String(
         load_default=None,
@@ -193,21 +193,21 @@ class SuggestedPerson(Schema):
     came = fields.Boolean()
 
 
-class SheetRow(Schema):
+class SessionSheetRow(Schema):
     number = fields.Integer()
     name = fields.String()
     member_number = fields.String()
     row_code = fields.String()
 
 
-class Sheet(Schema):
+class SessionSheet(Schema):
     session_id = fields.String()
     title = fields.String()
     place = fields.String()
     starts_at = an_instant()
     ends_at = an_instant()
     break_minutes = fields.Integer()
-    rows = fields.List(fields.Nested(SheetRow))
+    rows = fields.List(fields.Nested(SessionSheetRow))
 
 
 class TypedCode(Strict):
@@ -231,7 +231,7 @@ def get_code(session_id: str) -> dict[str, Any]:
 
 
 @attendance.post("/sessions/<id:session_id>/check-in")
-@attendance.takes(Who)
+@attendance.takes(WhoCame)
 @attendance.answers(200, Attendance)
 def check_in(body: dict[str, Any], session_id: str) -> dict[str, Any]:
     """Somebody is here now: by their card, or ticked. A second time changes nothing."""
@@ -239,7 +239,7 @@ def check_in(body: dict[str, Any], session_id: str) -> dict[str, Any]:
 
 
 @attendance.post("/sessions/<id:session_id>/check-out")
-@attendance.takes(Who)
+@attendance.takes(WhoCame)
 @attendance.answers(200, Attendance)
 def check_out(body: dict[str, Any], session_id: str) -> dict[str, Any]:
     """Somebody leaves now. A second time changes nothing."""
@@ -281,7 +281,7 @@ def list_suggested_people(session_id: str) -> dict[str, Any]:
 
 
 @attendance.get("/sessions/<id:session_id>/sheet")
-@attendance.answers(200, Sheet)
+@attendance.answers(200, SessionSheet)
 def get_sheet(session_id: str) -> dict[str, Any]:
     """The list for printing; its row codes can be typed back."""
     return reviewing.sheet(reading(), actor(), session_id)

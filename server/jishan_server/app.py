@@ -37,10 +37,12 @@ from jishan_server.api.estates import estates
 from jishan_server.api.imports import imports
 from jishan_server.api.machines import machines
 from jishan_server.api.me import mine
+from jishan_server.api.notices import notices
 from jishan_server.api.personal import personal
 from jishan_server.api.redemptions import redemptions
 from jishan_server.api.reports import reports
 from jishan_server.api.residents import residents
+from jishan_server.api.rules import rules
 from jishan_server.api.staff import staff
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.parts import Parts
@@ -50,9 +52,11 @@ from jishan_server.writer import Operation
 REQUEST_ID_FORM: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
 API: Final = "/api/v1"
 DOCS: Final = f"{API}/docs"
-PUBLIC: Final = frozenset(
+TRIES: Final = frozenset(
     {"auth.create_token", "auth.create_resident_token", "machines.enroll", "machines.get_authority"}
 )
+"""Endpoints that take no token and at which one address may try only so often."""
+PUBLIC: Final = TRIES | {"notices.list_notices"}
 """Endpoints of the API that take no token; everything else below /api/v1 does."""
 FOR_RESIDENTS: Final = frozenset(
     {"auth.delete_resident_token"}
@@ -117,6 +121,8 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         calendar,
         residents,
         credits,
+        notices,
+        rules,
         machines,
         imports,
         mine,
@@ -128,7 +134,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     ):
         api.register_blueprint(part)
     per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")
-    for endpoint in PUBLIC:
+    for endpoint in TRIES:
         # The limiter wraps views of any signature, and is typed for one.
         app.view_functions[endpoint] = per_login(app.view_functions[endpoint])  # type: ignore[assignment]
     app.register_blueprint(

@@ -736,6 +736,34 @@ CODES: Final[dict[str, Code]] = {
     ),
     "redemption_not_open": Code(409, "这次兑换已经结束，没有改动。", "This redemption is over. Nothing was changed."),
     "redemption_unknown": Code(404, "没有找到这次兑换。", "There is no such redemption."),
+    "redemption_still_open": Code(
+        409, "这次兑换还没有结束，请稍后再处理。没有改动。", "This redemption is not over yet. Nothing was changed."
+    ),
+    "report_closed": Code(
+        409, "这条反映已经处理过了，没有重复处理。", "This report was decided before; nothing was done twice."
+    ),
+    "report_exists": Code(
+        409,
+        "这次兑换已经有人反映过，编号{ticket}，没有重复登记。",
+        "This redemption was reported before, ticket {ticket}; nothing was done twice.",
+    ),
+    "report_not_refused": Code(
+        409, "这条反映不需要复核，没有改动。", "This report needs no second look. Nothing was changed."
+    ),
+    "report_reopened": Code(
+        409, "这条反映已经复核过一次，没有改动。", "This report was looked at once more already. Nothing was changed."
+    ),
+    "report_same_person": Code(
+        403,
+        "复核要由另一位工作人员来做，没有改动。",
+        "Somebody else must look at it this time. Nothing was changed.",
+    ),
+    "report_unknown": Code(404, "没有找到这条反映。", "There is no such report."),
+    "report_without_redemption": Code(
+        409,
+        "这条反映没有对应的兑换，没有可退的积分。",
+        "This report is about no redemption; there is nothing to give back.",
+    ),
     "second_person_required": Code(
         403,
         "30 天内这类处理较多，需要再请一位工作人员确认。没有改动。",

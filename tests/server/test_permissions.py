@@ -38,6 +38,8 @@ from jishan_server.people.sessions import RESIDENT_PREFIX
 from jishan_server.people.staff import CreateStaff, Grant
 from jishan_server.people.tables import resident_tokens, staff_tokens
 from jishan_server.vending.machines import CreateMachine
+from jishan_server.vending.reports import MakeReport
+from jishan_server.vending.reports import MakeReport
 from jishan_server.writer import Operation
 
 
@@ -210,14 +212,14 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "reports.list_own_redemptions": Row(MYSELF),
     "reports.create_own_report": Row(MYSELF, {"kind": "other", "words": "x"}),
     "reports.list_own_reports": Row(MYSELF),
-    "reports.reopen_own_report": Row(MYSELF, WHY),
+    "reports.reopen_own_report": Row(MYSELF, WHY, at={"number": "{report}"}),
     "reports.list_candidates": Row(P.REPORT_WRITE, query="resident_id={resident}"),
     "reports.create_report": Row(P.REPORT_WRITE, {"resident_id": "{resident}", "kind": "other", "words": "x"}),
     "reports.list_reports": Row(Listed(P.REPORT_READ)),
-    "reports.get_report": Row(P.REPORT_READ),
-    "reports.get_evidence": Row(P.MACHINE_READ),
+    "reports.get_report": Row(P.REPORT_READ, at={"number": "{report}"}),
+    "reports.get_evidence": Row(P.MACHINE_READ, at={"number": "{report}"}),
     "reports.decide_report": Row(P.REPORT_DECIDE, {"verdict": "refuse", "reason": "x"}, at={"number": "{report}"}),
-    "reports.reopen_report": Row(P.REPORT_WRITE, WHY),
+    "reports.reopen_report": Row(P.REPORT_WRITE, WHY, at={"number": "{report}"}),
     "redemptions.list_open_redemptions": Row(Listed(P.REDEMPTION_READ)),
     "redemptions.get_redemption": Row(P.REDEMPTION_READ),
     "redemptions.resolve_redemption": Row(
@@ -279,6 +281,18 @@ def machines_of(office: Office, known: dict[str, str]) -> None:
     known["alert"] = str(office.ok("GET", "/alerts", as_="operator")["items"][0]["number"])
 
 
+def reports_of(office: Office, known: dict[str, str]) -> None:
+    """A report about the captured redemption."""
+    body = MakeReport(SYSTEM, known["resident"], "bad_item", "x", known["captured"])
+    known["report"] = str(office.parts.writer.call(Operation("walk-report", "make_report", body))["number"])
+
+
+def reports_of(office: Office, known: dict[str, str]) -> None:
+    """A report about the captured redemption."""
+    body = MakeReport(SYSTEM, known["resident"], "bad_item", "x", known["captured"])
+    known["report"] = str(office.parts.writer.call(Operation("walk-report", "make_report", body))["number"])
+
+
 def attachments_of(office: Office, known: dict[str, str]) -> None:
     """A file of a resident's, put there by the server itself."""
     body = for_keeping(SYSTEM, "resident", known["resident"], None, b"%PDF-1.7 x")
@@ -290,6 +304,8 @@ MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
     credits_of,
     machines_of,
     attachments_of,
+    reports_of,
+    reports_of,
 )
 """What fills the placeholders, in order; each may use what those before it made."""
 

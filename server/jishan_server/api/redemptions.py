@@ -4,11 +4,11 @@ from typing import Any
 
 from jishan_protocol.redemption import State
 from jishan_server.api import schemas
-from jishan_server.api.asking import actor, change
+from jishan_server.api.asking import actor, change, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page
 from jishan_server.reading import reading
-from jishan_server.vending import alerts, anomalies, decisions
+from jishan_server.vending import alerts, anomalies, daily, decisions
 from jishan_server.vending import reading as vending
 
 redemptions = Blueprint("redemptions", "Redemptions, decisions, alerts")
@@ -21,6 +21,15 @@ def list_redemptions(wanted: dict[str, Any]) -> dict[str, Any]:
     """Redemptions in one's scope, newest first, without their history."""
     state = State(wanted.pop("state")) if wanted["state"] else wanted.pop("state")
     return page(vending.redemptions(reading(), actor(), state=state, **wanted))
+
+
+@redemptions.get("/redemptions/open-list")
+@redemptions.takes(schemas.OpenListWanted, location="query")
+@redemptions.answers(200, schemas.page_of(schemas.OpenRedemption))
+def list_open_redemptions(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What has been open for more than a day: now, or on the morning of a day."""
+    rules = parts().vending.rules
+    return page(daily.open_list(reading(), actor(), wanted["day"], parts().clock(), rules))
 
 
 @redemptions.get("/redemptions/<id:redemption_id>")

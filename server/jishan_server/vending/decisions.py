@@ -79,36 +79,53 @@ def resolve(connection: Connection, operation: Operation, now: datetime, rules: 
         raise DomainError("reason_required")
     if redemption.state is not State.IN_DOUBT:
         raise DomainError("redemption_not_in_doubt", state=redemption.state)
-    proposal = _proposal(connection, body)
-    if proposal is not None and proposal.decided_by == body.actor:
+    signed = sign(connection, redemption, body.actor, body.verdict, body.reason, body.evidence, now, rules)
+    if signed != "done":
+        if signed == "proposed":
+            _note(connection, operation, now, body.actor, "decision_proposed", redemption)
         return redemption_view(connection, redemption.id)
+    say(connection, redemption, _EVENTS[body.verdict], body.actor, body.evidence, now, rules)
+    _note(connection, operation, now, body.actor, f"resolved_{body.verdict}", redemption)
+    return redemption_view(connection, redemption.id)
+
+
+def sign(
+    connection: Connection,
+    redemption: Redemption,
+    actor: str,
+    verdict: Verdict,
+    reason: str,
+    evidence: str,
+    now: datetime,
+    rules: Rules,
+) -> Literal["done", "proposed", "again"]:
+    """Note a decision: `done` if it holds, `proposed` if a second person must say the same, `again` if still so."""
+    proposal = _proposal(connection, redemption.id, verdict)
+    if proposal is not None and proposal.decided_by == actor:
+        return "again"
     if proposal is not None:
         connection.execute(
             update(tables.decisions)
             .where(tables.decisions.c.number == proposal.number)
-            .values(state="done", seconded_by=body.actor)
+            .values(state="done", seconded_by=actor)
         )
-    else:
-        needs_second = is_against and _refusals(connection, redemption, body.actor, rules, now) >= rules.refusals_alone
-        connection.execute(
-            insert(tables.decisions).values(
-                redemption_id=redemption.id,
-                machine_id=redemption.machine_id,
-                resident_id=redemption.resident_id,
-                verdict=body.verdict,
-                state="proposed" if needs_second else "done",
-                decided_by=body.actor,
-                reason=body.reason,
-                evidence=body.evidence,
-                recorded_at=now,
-            )
+        return "done"
+    is_against = verdict == "dispensed"
+    needs_second = is_against and _refusals(connection, redemption, actor, rules, now) >= rules.refusals_alone
+    connection.execute(
+        insert(tables.decisions).values(
+            redemption_id=redemption.id,
+            machine_id=redemption.machine_id,
+            resident_id=redemption.resident_id,
+            verdict=verdict,
+            state="proposed" if needs_second else "done",
+            decided_by=actor,
+            reason=reason,
+            evidence=evidence,
+            recorded_at=now,
         )
-        if needs_second:
-            _note(connection, operation, now, body.actor, "decision_proposed", redemption)
-            return redemption_view(connection, redemption.id)
-    _say(connection, redemption, _EVENTS[body.verdict], body.actor, body.evidence, now, rules)
-    _note(connection, operation, now, body.actor, f"resolved_{body.verdict}", redemption)
-    return redemption_view(connection, redemption.id)
+    )
+    return "proposed" if needs_second else "done"
 
 
 def reverse(connection: Connection, operation: Operation, now: datetime, rules: Rules) -> dict[str, Any]:
@@ -119,7 +136,7 @@ def reverse(connection: Connection, operation: Operation, now: datetime, rules: 
         raise DomainError("reason_required")
     if redemption.state is not State.CAPTURED:
         raise DomainError("redemption_not_captured", state=redemption.state)
-    _say(connection, redemption, Event.REVERSED, body.actor, body.reason, now, rules)
+    say(connection, redemption, Event.REVERSED, body.actor, body.reason, now, rules)
     _note(connection, operation, now, body.actor, "reversed", redemption)
     return redemption_view(connection, redemption.id)
 
@@ -132,7 +149,7 @@ def give_up(connection: Connection, operation: Operation, now: datetime, rules: 
         raise DomainError("reason_required")
     if redemption.state not in (State.HELD, State.VENDING):
         raise DomainError("redemption_not_open", state=redemption.state)
-    _say(connection, redemption, Event.MACHINE_LOST, body.actor, body.reason, now, rules)
+    say(connection, redemption, Event.MACHINE_LOST, body.actor, body.reason, now, rules)
     _note(connection, operation, now, body.actor, "given_up", redemption)
     return redemption_view(connection, redemption.id)
 
@@ -149,13 +166,13 @@ def _lock(connection: Connection, actor: str, redemption_id: str, permission: Pe
     return read_redemptions(connection, [redemption_id])[redemption_id]
 
 
-def _proposal(connection: Connection, body: Resolve) -> Row[Any, Any] | None:
+def _proposal(connection: Connection, redemption_id: str, verdict: Verdict) -> Row[Any, Any] | None:
     """The decision that waits for a second person to say the same."""
     decisions = tables.decisions.c
     query = select(decisions.number, decisions.decided_by).where(
-        decisions.redemption_id == body.redemption_id,
+        decisions.redemption_id == redemption_id,
         decisions.state == "proposed",
-        decisions.verdict == body.verdict,
+        decisions.verdict == verdict,
     )
     return connection.execute(query).one_or_none()
 
@@ -178,9 +195,10 @@ def _refusals(connection: Connection, redemption: Redemption, actor: str, rules:
     )
 
 
-def _say(
+def say(
     connection: Connection, redemption: Redemption, event: Event, actor: str, evidence: str, now: datetime, rules: Rules
 ) -> None:
+    """Let a person's word act on a redemption whose machine is locked; refusal: redemption_not_in_doubt."""
     changes = Changes(now, rules.zone, rules.doubt_answer_days)
     try:
         step(changes, redemption, event, Said(Party.PERSON, actor, evidence={"evidence": evidence}))

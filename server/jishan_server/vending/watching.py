@@ -18,6 +18,7 @@ from jishan_server.people.tables import cards, residents
 from jishan_server.vending import tables
 from jishan_server.vending.changes import Changes, bump_desired, write
 from jishan_server.vending.clock import watch_clock
+from jishan_server.vending.daily import list_open
 from jishan_server.vending.model import Redemption, lock_machines, open_before
 from jishan_server.vending.rules import Rules
 from jishan_server.vending.telling import REDEMPTION_OPEN
@@ -34,6 +35,7 @@ def watch(connection: Connection, now: datetime, rules: Rules) -> None:
     """Raise the alerts that are due, and let machines fetch new block lists."""
     watch_clock(connection, now, rules)
     _watch_redemptions(connection, now, rules)
+    list_open(connection, now, rules)
     _watch_heartbeats(connection, now, rules)
     _watch_blocked_cards(connection)
 

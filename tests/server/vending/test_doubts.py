@@ -17,6 +17,7 @@ from jishan_server.organizations.calendar import LoadCalendar
 from jishan_server.organizations.roles import SYSTEM
 from jishan_server.people.message_tables import messages
 from jishan_server.people.message_texts import TEXTS
+from jishan_server.vending import daily
 from jishan_server.vending.decisions import Resolve, Reverse
 from jishan_server.vending.machines import CountStock, SetSlotOpen
 from jishan_server.vending.reading import redemption_view
@@ -152,3 +153,34 @@ def test_two_gateways_approve_one_redemption_of_a_resident_at_a_time(postgresql_
     assert world.balance(0) == (10, 2)
     assert world.verify().ok
     world.close()
+
+
+def test_each_morning_lists_what_is_open_for_more_than_a_day(world: World, box: Box) -> None:
+    world.watch()
+    id = box.vend()
+    box.say(OutcomeUnknown(id, "restarted"))
+    approver = world.staff("approver")
+
+    def listed(day: str | None) -> list[tuple[str, str, bool, str]]:
+        rows = daily.open_list(world.connection, approver, day, world.now, world.vending.rules)
+        world.connection.rollback()
+        return [(row["redemption_id"], row["grade"], row["is_overdue"], row["state_now"]) for row in rows]
+
+    world.tick(hours=23)
+    world.watch()
+    world.watch()
+    assert listed("2026-03-03") == listed(None) == []
+    world.tick(days=1)
+    world.watch()
+    assert listed("2026-03-04") == listed(None) == [(id, "urgent", False, "in_doubt")]
+    assert ("open_list", "jiangpan", "urgent") in world.alerts()
+    world.tick(days=7)
+    world.watch()
+    assert listed("2026-03-11") == [(id, "critical", True, "in_doubt")]
+    assert [alert for alert in world.alerts() if alert[0] == "open_list"] == [("open_list", "jiangpan", "critical")]
+    world.call("resolve", Resolve(approver, id, "not_dispensed", "nothing there"))
+    world.tick(days=1)
+    world.watch()
+    assert listed("2026-03-12") == listed(None) == []
+    assert listed("2026-03-04") == [(id, "urgent", False, "voided")]
+    assert not [alert for alert in world.alerts() if alert[0] == "open_list"]

@@ -439,6 +439,11 @@ CODES: Final[dict[str, Code]] = {
         "没有找到这次异议。",
         "There is no such objection.",
     ),
+    "period_invalid": Code(
+        422,
+        "起止日期不对：结束不能早于开始，最多{most}天，没有改动。",
+        "The period is wrong: it ends before it begins, or is longer than {most} days. Nothing was changed.",
+    ),
     "rules_day_past": Code(
         422,
         "新规则最早从明天起生效，{day}不行，没有改动。",

@@ -16,7 +16,20 @@ from jishan_server.organizations import calendar, tree
 from jishan_server.people import auditing, consents, duplicates, merging, privacy, residents, sessions, staff
 from jishan_server.vending import alerts, clock, decisions, machines, reports
 from jishan_server.vending.rules import Rules
-from jishan_server.volunteering import activities, crediting, credits, recording, reviewing, signing_up
+from jishan_server.volunteering import (
+    activities,
+    adjustments,
+    appeals,
+    corrections,
+    crediting,
+    credits,
+    notice,
+    recording,
+    reviewing,
+    rule_versions,
+    session_credits,
+    signing_up,
+)
 from jishan_server.volunteering import sessions as planning
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Kind, Operation, Outcome
@@ -99,9 +112,6 @@ BODIES: Final[dict[str, type]] = {
     "resolve": decisions.Resolve,
     "reverse": decisions.Reverse,
     "give_up": decisions.GiveUp,
-    "make_report": reports.MakeReport,
-    "decide_report": reports.DecideReport,
-    "reopen_report": reports.ReopenReport,
     "make_report": reports.MakeReport,
     "decide_report": reports.DecideReport,
     "reopen_report": reports.ReopenReport,
@@ -190,9 +200,6 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "resolve": partial(decisions.resolve, rules=rules),
         "reverse": partial(decisions.reverse, rules=rules),
         "give_up": partial(decisions.give_up, rules=rules),
-        "make_report": partial(reports.make_report, rules=rules),
-        "decide_report": partial(reports.decide_report, rules=rules),
-        "reopen_report": partial(reports.reopen_report, rules=rules),
         "make_report": partial(reports.make_report, rules=rules),
         "decide_report": partial(reports.decide_report, rules=rules),
         "reopen_report": partial(reports.reopen_report, rules=rules),

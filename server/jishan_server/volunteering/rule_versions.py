@@ -139,7 +139,13 @@ def view(connection: Connection, version: int) -> dict[str, Any]:
     return _view(dict(row))
 
 
-def presets() -> list[dict[str, Any]]:
+def presets(connection: Connection, actor: str) -> list[dict[str, Any]]:
+    """`preset_documents` for `actor`; refusal: forbidden."""
+    scope(connection, actor, Permission.RULES_READ)
+    return preset_documents()
+
+
+def preset_documents() -> list[dict[str, Any]]:
     """The documents that come with the product: name, title in zh and en, document."""
     folder = resources.files("jishan_server.volunteering") / "presets"
     files = sorted((one for one in folder.iterdir() if one.name.endswith(".json")), key=lambda one: one.name)

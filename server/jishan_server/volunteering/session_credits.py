@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, select
 
@@ -44,10 +45,10 @@ class ApproveSession:
     reason: str = ""
 
 
-def preview(connection: Connection, actor: str, session_id: str, settings: CreditRules) -> dict[str, Any]:
+def preview(connection: Connection, actor: str, session_id: str, zone: ZoneInfo) -> dict[str, Any]:
     """What recording a session would give now; nothing is written. Refusals: session_unknown, forbidden."""
     organization_id = _permitted(connection, actor, session_id)
-    priced, without = _priced(connection, session_id, settings, "preview", "")
+    priced, without = _priced(connection, session_id, zone, "preview", "")
     names = dict(
         connection.execute(
             select(residents.c.id, residents.c.name).where(residents.c.id.in_({one.work.resident_id for one in priced}))
@@ -80,7 +81,7 @@ def record_session(
     body: RecordSession = operation.body
     _permitted(connection, body.actor, body.session_id)
     ensure_first(connection, settings, now)
-    priced, without = _priced(connection, body.session_id, settings, operation.id, body.reason)
+    priced, without = _priced(connection, body.session_id, settings.zone, operation.id, body.reason)
     record(connection, priced, body.actor, now)
     mark_credited(connection, {one.work.attendance_id or "": one.work.id for one in priced}, now)
     noted = [audit.Entry(body.actor, "credit_recorded", ("credit", one.work.id), operation.id) for one in priced]
@@ -152,15 +153,15 @@ def _permitted(connection: Connection, actor: str, session_id: str) -> str:
 
 
 def _priced(
-    connection: Connection, session_id: str, settings: CreditRules, operation_id: str, reason: str
+    connection: Connection, session_id: str, zone: ZoneInfo, operation_id: str, reason: str
 ) -> tuple[list[Priced], list[Attendance]]:
     """What each attendance without a credit is worth, and those of no minute, which get none."""
     found = closed_attendances(connection, session_id)
-    works = [_work(one, settings, operation_id, reason) for one in found if one.minutes]
+    works = [_work(one, zone, operation_id, reason) for one in found if one.minutes]
     return price(connection, works), [one for one in found if not one.minutes]
 
 
-def _work(one: Attendance, settings: CreditRules, operation_id: str, reason: str) -> Work:
+def _work(one: Attendance, zone: ZoneInfo, operation_id: str, reason: str) -> Work:
     return Work(
         id=derived_id(f"{operation_id} {one.id}", "credit"),
         resident_id=one.resident_id,
@@ -171,7 +172,7 @@ def _work(one: Attendance, settings: CreditRules, operation_id: str, reason: str
         title=one.title,
         reason=reason,
         worked_at=one.starts_at,
-        day=one.starts_at.astimezone(settings.zone).date(),
+        day=one.starts_at.astimezone(zone).date(),
         activity_type=one.activity_type,
         counts_as_service=one.counts_as_service,
         organization_id=one.organization_id,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jishan_server.errors import DomainError
 from jishan_server.volunteering.credit_states import TRANSITIONS, Event, State, follow, mermaid
-from jishan_server.volunteering.rule_versions import presets
+from jishan_server.volunteering.rule_versions import preset_documents
 from jishan_server.volunteering.rules import (
     MAX_POINTS,
     Cap,
@@ -241,14 +241,14 @@ def test_a_document_is_an_object_with_its_fields(document: object) -> None:
 
 
 def test_every_preset_is_a_document_and_none_is_like_another() -> None:
-    found = {one["name"]: read(one["document"], 1) for one in presets()}
+    found = {one["name"]: read(one["document"], 1) for one in preset_documents()}
     assert len(found) == 5
     assert found["one-hour-ten-points"].earning.rate == (10, 60)
     assert found["two-hours-per-activity"].caps == (Cap(Unit.MINUTES, Span.ACTIVITY, 120),)
     assert found["two-hours-per-activity"].balance_cap == 1500
     assert found["year-end-expiry"].expiry == "year_end"
     assert found["only-own-code"].sources == {CODE}
-    assert len({json.dumps(one["document"], sort_keys=True) for one in presets()}) == 5
+    assert len({json.dumps(one["document"], sort_keys=True) for one in preset_documents()}) == 5
 
 
 @given(documents)

@@ -15,6 +15,7 @@ from jishan_server.people.hashing import Hashing
 from jishan_server.vending.keys import Keys
 from jishan_server.vending.redemptions import Vending
 from jishan_server.vending.rules import Rules
+from jishan_server.volunteering.importing import jobs
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Kind, Writer
 
@@ -61,11 +62,15 @@ def assembled(
             closing.enter_context(local_socket.exclusive(config.lock_path))
         engine = make_engine(config.sqlalchemy_url)
         closing.callback(engine.dispose)
-        known = {**kinds(credit_rules_of(config), rules), **(more_kinds or {})}
+        known = {
+            **kinds(credit_rules_of(config), rules, config.access_log_months),
+            **jobs.kinds(vending.hashing, rules.zone),
+            **(more_kinds or {}),
+        }
         writer = Writer(engine, known, clock, config.writer_batch)
         closing.callback(writer.close)
         if config.is_sqlite:
-            closing.enter_context(local_socket.serving(config.socket_path, writer.call, BODIES))
+            closing.enter_context(local_socket.serving(config.socket_path, writer.call, BODIES | jobs.BODIES))
         yield Parts(
             config,
             engine,

@@ -73,11 +73,9 @@ class Config:
     """Working days within which a resident has an answer, when nobody knows whether an item came out."""
     report_answer_days: int = 5
     """Working days within which a resident has an answer to a report about a machine."""
-    doubt_answer_days: int = 5
-    """Working days within which a resident has an answer, when nobody knows whether an item came out."""
-    report_answer_days: int = 5
-    """Working days within which a resident has an answer to a report about a machine."""
     token_hours: int = 12
+    access_log_months: int = 24
+    """How long it is kept who looked at whom: six months at least."""
     resident_token_days: int = 30
     """How long a resident stays logged in on their phone."""
     logins_per_minute: int = 20
@@ -268,9 +266,8 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "points_without_pin_per_day": _number(0, 1_000_000),
     "doubt_answer_days": _number(0, 60),
     "report_answer_days": _number(0, 60),
-    "doubt_answer_days": _number(0, 60),
-    "report_answer_days": _number(0, 60),
     "token_hours": _number(1, 24 * 30),
+    "access_log_months": _number(6, 1200),
     "resident_token_days": _number(1, 366),
     "logins_per_minute": _number(1, 100_000),
     "requests_per_minute": _number(1, 10_000_000),

@@ -39,7 +39,6 @@ from jishan_server.people.staff import CreateStaff, Grant
 from jishan_server.people.tables import resident_tokens, staff_tokens
 from jishan_server.vending.machines import CreateMachine
 from jishan_server.vending.reports import MakeReport
-from jishan_server.vending.reports import MakeReport
 from jishan_server.writer import Operation
 
 
@@ -287,12 +286,6 @@ def reports_of(office: Office, known: dict[str, str]) -> None:
     known["report"] = str(office.parts.writer.call(Operation("walk-report", "make_report", body))["number"])
 
 
-def reports_of(office: Office, known: dict[str, str]) -> None:
-    """A report about the captured redemption."""
-    body = MakeReport(SYSTEM, known["resident"], "bad_item", "x", known["captured"])
-    known["report"] = str(office.parts.writer.call(Operation("walk-report", "make_report", body))["number"])
-
-
 def attachments_of(office: Office, known: dict[str, str]) -> None:
     """A file of a resident's, put there by the server itself."""
     body = for_keeping(SYSTEM, "resident", known["resident"], None, b"%PDF-1.7 x")
@@ -304,7 +297,6 @@ MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
     credits_of,
     machines_of,
     attachments_of,
-    reports_of,
     reports_of,
 )
 """What fills the placeholders, in order; each may use what those before it made."""

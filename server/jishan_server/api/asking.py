@@ -6,15 +6,20 @@ import uuid
 from collections.abc import Collection
 from typing import Any, Final
 
+import structlog
 from flask import current_app, g, request
 
+from jishan_server.db import DatabaseUnavailable
 from jishan_server.errors import DomainError, Language
 from jishan_server.parts import Parts
 from jishan_server.people import sessions, staff
+from jishan_server.people.privacy import NoteAccess
 from jishan_server.people.sessions import RESIDENT_PREFIX, Session
 from jishan_server.people.staff import Member
 from jishan_server.reading import reading
 from jishan_server.writer import Operation
+
+log = structlog.get_logger(__name__)
 
 KEY_FORM: Final = re.compile(r"[!-~]{8,80}")
 """What an Idempotency-Key may be: visible ASCII, long enough to be meant as unique."""
@@ -93,6 +98,20 @@ def change(kind: str, body: object, *, key_required: bool = False, id: str | Non
     """Have the writer do one operation, and give its answer after the commit; raises its DomainError."""
     answer: dict[str, Any] = parts().writer.call(Operation(id or operation_id(key_required=key_required), kind, body))
     return answer
+
+
+def note_access(what: str, resident_id: str | None = None, people: int = 1) -> None:
+    """Write down, after the answer, that staff looked at `what` of a resident, or at a list of so many `people`.
+
+    Residents looking at themselves leave no row. A writer that takes nothing more refuses no reading.
+    """
+    if isinstance(caller(), Session) or not people:
+        return
+    body = NoteAccess(actor(), what, resident_id, people, g.request_id)
+    try:
+        parts().writer.enqueue(Operation(uuid.uuid4().hex, "note_access", body), lambda answer: None)
+    except DatabaseUnavailable as error:
+        log.error("access_not_noted", reason=error.reason, what=what, resident_id=resident_id, actor=body.actor)
 
 
 def language() -> Language:

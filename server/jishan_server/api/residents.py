@@ -3,7 +3,7 @@
 from typing import Any
 
 from jishan_server.api import schemas
-from jishan_server.api.asking import actor, change, operation_id, parts
+from jishan_server.api.asking import actor, change, note_access, operation_id, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.errors import DomainError
@@ -40,14 +40,18 @@ def list_residents(wanted: dict[str, Any]) -> dict[str, Any]:
     after = read_cursor(wanted["cursor"]) or 0
     named = {name: wanted[name] for name in ("name", "member_number", "phone_ending", "card_ending", "building")}
     looked_for = people.Wanted(**named, consent_state="awaiting" if wanted["awaiting_consent"] else None)
-    return page(*people.page(reading(), visible, after, wanted["limit"], looked_for, whole_in))
+    found, further = people.page(reading(), visible, after, wanted["limit"], looked_for, whole_in)
+    note_access("search" if any(named.values()) else "list", people=len(found))
+    return page(found, further)
 
 
 @residents.get("/residents/<id:resident_id>")
 @residents.answers(200, schemas.Resident)
 def get_resident(resident_id: str) -> dict[str, Any]:
     """One resident with cards."""
-    return people.resident(reading(), actor(), resident_id)
+    found = people.resident(reading(), actor(), resident_id)
+    note_access("record", resident_id)
+    return found
 
 
 @residents.put("/residents/<id:resident_id>")
@@ -132,7 +136,9 @@ def replace_card(body: dict[str, str], card_id: str) -> dict[str, Any]:
 @residents.answers(200, schemas.Balance)
 def get_balance(resident_id: str) -> dict[str, Any]:
     """Posted, held and available points."""
-    return statements.balance(reading(), actor(), resident_id)
+    found = statements.balance(reading(), actor(), resident_id)
+    note_access("balance", resident_id)
+    return found
 
 
 @residents.get("/residents/<id:resident_id>/statement")
@@ -141,7 +147,9 @@ def get_balance(resident_id: str) -> dict[str, Any]:
 def get_statement(wanted: dict[str, Any], resident_id: str) -> dict[str, Any]:
     """Every entry, newest first, with the balance after it."""
     after = read_cursor(wanted["cursor"])
-    return page(*statements.statement(reading(), actor(), resident_id, after, wanted["limit"]))
+    found = page(*statements.statement(reading(), actor(), resident_id, after, wanted["limit"]))
+    note_access("statement", resident_id)
+    return found
 
 
 def registered(body: dict[str, Any]) -> dict[str, Any]:

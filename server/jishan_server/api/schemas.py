@@ -632,28 +632,6 @@ class OpenRedemption(Schema):
     is_overdue = fields.Boolean()
 
 
-class OpenListWanted(Strict):
-    day = fields.String(
-        load_default=None,
-        validate=validate.Regexp(re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)),
-        metadata={"format": "date", "description": "The list of that morning; without it, what is open now."},
-    )
-
-
-class OpenRedemption(Schema):
-    redemption_id = fields.String()
-    estate_id = fields.String()
-    machine_id = fields.String()
-    state = fields.String(metadata={"description": "When it was listed."})
-    state_now = fields.String()
-    points = fields.Integer(allow_none=True)
-    ticket = fields.Integer(allow_none=True)
-    grade = fields.String()
-    since_at = an_instant()
-    answer_by = fields.String(allow_none=True, metadata={"format": "date"})
-    is_overdue = fields.Boolean()
-
-
 class AlertsWanted(Strict):
     open = fields.Boolean(load_default=True)
 

@@ -27,9 +27,9 @@ guardians = Table(
     Column("id", String(40), primary_key=True),
     Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
     # Either a resident, or somebody of whom only this is known.
-    Column("guardian_id", String(40), ForeignKey("residents.id")),
-    Column("name", String(100)),
-    Column("phone", String(20)),
+    Column("guardian_id", String(40), ForeignKey("residents.id"), info={"personal": True}),
+    Column("name", String(100), info={"personal": True}),
+    Column("phone", String(20), info={"personal": True}),
     Column("recorded_at", Instant, nullable=False),
     Index("ix_guardians_resident_id", "resident_id"),
 )

@@ -245,6 +245,13 @@ def texts(connection: Connection) -> list[dict[str, Any]]:
     return [{"version": row.version, "zh": row.zh, "en": row.en, "from_at": iso(row.from_at)} for row in rows]
 
 
+def text_now(connection: Connection, now: datetime) -> dict[str, Any]:
+    """The text that holds now."""
+    known = texts(connection)
+    held = [text for text in known if text["from_at"] is None or text["from_at"] <= (iso(now) or "")]
+    return (held or known[:1])[-1]
+
+
 def ensured_text(connection: Connection, now: datetime) -> int:
     """The version that holds now; the first use writes the built-in one."""
     t = consent_texts.c

@@ -1,7 +1,8 @@
 """The end of a resident's record: merged into another record of the same person, or closed.
 
 Rules. Both records are of one estate. The survivor keeps name, number and PIN, and gets the cards and the points of the
-other one (`ledger.endings`); credits, redemptions and consents stay with the record that they were made for. The old
+other one (`ledger.endings`); a member of staff who was the one is the other now. Credits, redemptions and consents stay
+with the record that they were made for, so whoever asks whether something is one's own asks `is_same_person`. The old
 member number is refused with words that say so. Nobody merges a record that is their own.
 Source: decisions, "The ledger".
 """
@@ -19,6 +20,7 @@ from jishan_server.organizations.roles import Permission, permit, resident_of_ac
 from jishan_server.people import sessions
 from jishan_server.people.credentials import account_of
 from jishan_server.people.residents import estate_of, living, resident
+from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import cards, residents, staff
 from jishan_server.writer import Operation
 
@@ -56,14 +58,18 @@ def merge_residents(connection: Connection, operation: Operation, now: datetime,
         raise DomainError("merge_elsewhere")
     if body.resident_id == body.into_id:
         raise DomainError("merge_same")
-    if is_own(connection, body.actor, body.resident_id) or is_own(connection, body.actor, body.into_id):
+    own = resident_of(connection, body.actor)
+    if any(is_same_person(connection, own, id) for id in (body.resident_id, body.into_id)):
         raise DomainError("merge_own")
     if not body.reason.strip():
         raise DomainError("reason_required")
     for id in sorted((body.resident_id, body.into_id)):
         living(connection, id)
     endings.merge(connection, account_of(body.resident_id), account_of(body.into_id), body.actor, now, zone)
-    connection.execute(update(cards).where(cards.c.resident_id == body.resident_id).values(resident_id=body.into_id))
+    for table in (cards, staff):
+        connection.execute(
+            update(table).where(table.c.resident_id == body.resident_id).values(resident_id=body.into_id)
+        )
     _end(connection, body.resident_id, merged_into=body.into_id)
     _note(connection, operation, now, "resident_merged", body.resident_id, {"into": body.into_id})
     return resident(connection, body.actor, body.into_id)
@@ -101,10 +107,11 @@ def survivor_of(connection: Connection, resident_id: str) -> str:
     return resident_id
 
 
-def is_own(connection: Connection, staff_id: str, resident_id: str) -> bool:
-    """Whether a member of staff is this resident, by whichever of their merged records."""
-    own = connection.scalar(select(staff.c.resident_id).where(staff.c.id == staff_id))
-    return own is not None and survivor_of(connection, own) == survivor_of(connection, resident_id)
+def is_same_person(connection: Connection, one: str | None, other: str | None) -> bool:
+    """Whether two records are one person's: the same one, or merged. Nobody is the same as None."""
+    if one is None or other is None:
+        return False
+    return one == other or survivor_of(connection, one) == survivor_of(connection, other)
 
 
 def _end(connection: Connection, resident_id: str, **how: object) -> None:

@@ -222,9 +222,12 @@ def bind_card(connection: Connection, operation: Operation, now: datetime) -> di
 
 
 def block_card(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
-    """Block a lost card. Refusals: card_unknown, card_blocked if it is already."""
+    """Block a lost card; residents block their own. Refusals: card_unknown, card_blocked if it is already."""
     body: BlockCard = operation.body
-    return _block(connection, operation, now, body.actor, body.card_id, body.reason)
+    card = _card_by_id(connection, body.card_id)
+    if resident_of_actor(body.actor) != card["resident_id"]:
+        _permit(connection, body.actor, Permission.RESIDENT_WRITE, card["resident_id"])
+    return _block(connection, operation, now, body.card_id, body.reason)
 
 
 def replace_card(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
@@ -234,7 +237,7 @@ def replace_card(connection: Connection, operation: Operation, now: datetime) ->
     old = _card(connection, body.actor, body.card_id)
     living(connection, old["resident_id"])
     if old["state"] == "active":
-        _block(connection, operation, now, body.actor, body.card_id, body.reason)
+        _block(connection, operation, now, body.card_id, body.reason)
     return _bind(connection, operation, now, old["resident_id"], body.hash, body.ending)
 
 
@@ -365,10 +368,8 @@ def _bind(
     return _card_by_id(connection, id)
 
 
-def _block(
-    connection: Connection, operation: Operation, now: datetime, actor: str, card_id: str, reason: str
-) -> dict[str, Any]:
-    card = _card(connection, actor, card_id)
+def _block(connection: Connection, operation: Operation, now: datetime, card_id: str, reason: str) -> dict[str, Any]:
+    card = _card_by_id(connection, card_id)
     if card["state"] == "blocked":
         raise DomainError("card_blocked", id=card_id)
     connection.execute(

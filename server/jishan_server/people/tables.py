@@ -76,6 +76,7 @@ resident_tokens = Table(
     Column("expires_at", Instant, nullable=False),
     Column("revoked_at", Instant),
     Index("ix_resident_tokens_resident_id", "resident_id"),
+    Index("ix_resident_tokens_expires_at", "expires_at"),
 )
 
 cards = Table(

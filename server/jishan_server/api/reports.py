@@ -147,6 +147,7 @@ def list_own_reports(wanted: dict[str, Any]) -> dict[str, Any]:
 @reports.answers(200, OwnReportView)
 def reopen_own_report(body: dict[str, str], number: int) -> dict[str, Any]:
     """Ask for a second look at a refused report, once."""
+    vending.require_own(reading(), me(), number)
     return change("reopen_report", vending.ReopenReport(actor(), number, body["reason"]))
 
 

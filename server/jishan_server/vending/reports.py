@@ -311,6 +311,12 @@ def own(
     return _paged(connection, select(reports).where(reports.c.resident_id == resident_id), after, limit)
 
 
+def require_own(connection: Connection, resident_id: str, number: int) -> None:
+    """Refuse with `report_unknown` what is not this resident's."""
+    if _of(connection, number).resident_id != resident_id:
+        raise DomainError("report_unknown")
+
+
 def candidates(connection: Connection, actor: str, resident_id: str) -> list[dict[str, Any]]:
     """A person's last redemptions, newest first, to find the one that a report is about, each with how it ended and
     what the resident is told of it. Refusals: resident_unknown, forbidden."""

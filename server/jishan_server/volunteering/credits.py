@@ -22,6 +22,7 @@ from jishan_server.ledger.store import book
 from jishan_server.memory import once
 from jishan_server.organizations.calendar import parse_day
 from jishan_server.organizations.roles import Permission, is_permitted, permit, scope
+from jishan_server.people.merging import is_same_person
 from jishan_server.people.messages import Message, tell
 from jishan_server.people.residents import estate_of
 from jishan_server.people.staff import resident_of
@@ -234,7 +235,7 @@ def final_credit(connection: Connection, credit_id: str, actor: str) -> dict[str
     if found is None:
         raise DomainError("credit_unknown", id=credit_id)
     permit(connection, actor, Permission.CREDIT_REVERSE, found["estate_id"])
-    if resident_of(connection, actor) == found["resident_id"]:
+    if is_same_person(connection, resident_of(connection, actor), found["resident_id"]):
         raise DomainError("reversal_own")
     follow(found["state"], Event.REVERSED)
     correction = select(credits.c.id).where(credits.c.corrects_id == credit_id, credits.c.state != State.REJECTED)
@@ -299,6 +300,7 @@ class Judge:
         self._found = found
         self._may = cache(lambda actor, estate: is_permitted(connection, actor, Permission.CREDIT_APPROVE, estate))
         self._resident_of = cache(lambda actor: resident_of(connection, actor))
+        self._is_same_person = cache(lambda one, other: is_same_person(connection, one, other))
 
     def refusal(self, body: DecideCredit, *, is_approval: bool = True) -> DomainError | None:
         """Why this decision is refused, if it is."""
@@ -311,6 +313,6 @@ class Judge:
             return DomainError("credit_closed", state=credit["state"])
         if credit["recorded_by"] == body.actor:
             return DomainError("credit_same_person")
-        if is_approval and self._resident_of(body.actor) == credit["resident_id"]:
+        if is_approval and self._is_same_person(self._resident_of(body.actor), credit["resident_id"]):
             return DomainError("credit_own")
         return None

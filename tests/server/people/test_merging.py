@@ -17,6 +17,7 @@ from jishan_server.ledger.store import book
 from jishan_server.ledger.verify import verify
 from jishan_server.people import merging
 from jishan_server.people.credentials import account_of, identify, prepare
+from jishan_server.people.staff import resident_of as staff_resident
 from jishan_server.people.tables import staff
 
 WHY = {"reason": "同一个人登记了两次"}
@@ -194,14 +195,23 @@ def test_nobody_merges_a_record_of_their_own(office: Office) -> None:
 
 
 def test_a_member_of_staff_is_the_resident_by_each_of_their_records(office: Office) -> None:
+    body = {"resident_id": resident(office, 0), "points": 3, "activity": "扫雪", "reason": "参加"}
+    made = office.ok("POST", "/credits", body)
+    final = office.credit(0, 5)
     approver = next(one.id for one in office.people.staff if one.login == "approver")
     with writing(office.parts.engine) as connection:
         connection.execute(update(staff).where(staff.c.id == approver).values(resident_id=resident(office, 0)))
     assert merge(office, 0, 1).status_code == 200
     assert merge(office, 2, 1).status_code == 200
     with office.parts.engine.connect() as connection:
-        own = [merging.is_own(connection, approver, resident(office, number)) for number in range(4)]
-    assert own == [True, True, True, False]
+        now_is = staff_resident(connection, approver)
+        same = [merging.is_same_person(connection, now_is, resident(office, number)) for number in range(4)]
+    assert (now_is, same) == (resident(office, 1), [True, True, True, False])
+    with office.unchanged():
+        answer = office.send("POST", f"/credits/{made['id']}/approve", {}, as_="approver")
+        assert answer.get_json()["code"] == "credit_own"
+        answer = office.send("POST", f"/credits/{final['id']}/reverse", WHY, as_="approver")
+        assert answer.get_json()["code"] == "reversal_own"
 
 
 def test_a_frozen_record_is_not_merged(office: Office) -> None:

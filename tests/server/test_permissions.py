@@ -83,6 +83,8 @@ class Row(NamedTuple):
     hidden: bool = False
     # A resident may do it about themselves.
     resident: bool = False
+    # It is about a thing of `{resident}`: another resident is refused.
+    owned: bool = False
 
 
 P = Permission
@@ -107,7 +109,7 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "me.withdraw_my_consent": Row(MYSELF),
     "me.list_my_accesses": Row(MYSELF),
     "me.export_me": Row(MYSELF),
-    "me.block_my_card": Row(MYSELF, {"reason": "lost"}),
+    "me.block_my_card": Row(MYSELF, {"reason": "lost"}, owned=True),
     "me.close_me": Row(MYSELF, WHY),
     # consent, privacy, double records
     "personal.list_consent_texts": Row(Listed(P.RULES_READ)),
@@ -211,7 +213,7 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "reports.list_own_redemptions": Row(MYSELF),
     "reports.create_own_report": Row(MYSELF, {"kind": "other", "words": "x"}),
     "reports.list_own_reports": Row(MYSELF),
-    "reports.reopen_own_report": Row(MYSELF, WHY, at={"number": "{report}"}),
+    "reports.reopen_own_report": Row(MYSELF, WHY, at={"number": "{report}"}, owned=True),
     "reports.list_candidates": Row(P.REPORT_WRITE, query="resident_id={resident}"),
     "reports.create_report": Row(P.REPORT_WRITE, {"resident_id": "{resident}", "kind": "other", "words": "x"}),
     "reports.list_reports": Row(Listed(P.REPORT_READ)),
@@ -422,9 +424,9 @@ def walk(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def is_allowed(row: Row, asker: Asker) -> bool:
     """What the table says of an asker."""
     if asker.role is Role.RESIDENT:
-        return row.rule in (PUBLIC, OWN, MYSELF) or (
-            row.resident and (asker.place == "self" or isinstance(row.rule, Listed))
-        )
+        is_theirs = asker.place == "self" or not row.owned
+        is_seen = row.resident and (asker.place == "self" or isinstance(row.rule, Listed))
+        return (row.rule in (PUBLIC, OWN, MYSELF) and is_theirs) or is_seen
     match row.rule:
         case Listed(permission):
             return asker.role in PERMISSIONS[permission]

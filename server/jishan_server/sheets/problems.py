@@ -212,6 +212,12 @@ PROBLEMS: Final[dict[str, Words]] = {
         "This is the same person as in row {other}, and says something else.",
         "Keep one of the rows.",
     ),
+    "maybe_row": Words(
+        "可能与第{other}行是同一个人。",
+        "同一个人请删去一行；不是同一个人请在两行都写上电话或身份证号。",
+        "This may be the same person as in row {other}.",
+        "If so, delete one row; if not, write phone or ID number in both.",
+    ),
     "person_unknown": Words(
         "没有找到这个人。",
         "请核对会员号、身份证号或电话；新居民请先登记。",
@@ -249,9 +255,9 @@ PROBLEMS: Final[dict[str, Words]] = {
         "If so, write the member number into its column; if not, write 新 there.",
     ),
     "person_elsewhere": Words(
-        "这个人属于别的小区：{candidates}。",
+        "这个人属于别的小区。",
         "请联系那个小区的工作人员。",
-        "This person belongs to another estate: {candidates}.",
+        "This person belongs to another estate.",
         "Please ask the staff of that estate.",
     ),
     "card_taken": Words(
@@ -265,6 +271,30 @@ PROBLEMS: Final[dict[str, Words]] = {
         "两格都请填写；还没有签字的两格都留空。",
         "Only one of form number and signing date is given.",
         "Fill in both, or neither where nothing was signed yet.",
+    ),
+    "guardian_missing": Words(
+        "未满 14 岁，需要监护人同意。",
+        "请填写监护人姓名；还没有签字的，同意书编号和签字日期都留空。",
+        "Under 14, a guardian has to agree.",
+        "Write the guardian's name; or leave form number and day empty until it is signed.",
+    ),
+    "estate_unknown": Words(
+        "没有找到小区“{value}”。",
+        "请写已登记的小区名称或编号。",
+        "There is no estate “{value}” here.",
+        "Write the name or code of a registered estate.",
+    ),
+    "estate_missing": Words(
+        "没有写明是哪个小区。",
+        "请在小区一栏填写名称或编号。",
+        "It is not said which estate this is.",
+        "Write the name or code of the estate into its column.",
+    ),
+    "email_unreadable": Words(
+        "这不是电子邮箱。",
+        "请写成 name@example.com，或留空。",
+        "This is not an e-mail address.",
+        "Write it as name@example.com, or nothing.",
     ),
     "organization_unknown": Words(
         "没有找到“{value}”。",
@@ -290,6 +320,12 @@ PROBLEMS: Final[dict[str, Words]] = {
         "Several sessions of this title are on that day.",
         "Write the time at which it begins, as 14:30.",
     ),
+    "not_undone": Words(
+        "没有撤销：已有后续记录（{by}）。",
+        "请单独更正这一条。",
+        "It was not taken back: other records refer to it ({by}).",
+        "Correct this one by itself.",
+    ),
     "ends_before": Words(
         "结束时间早于开始时间。",
         "请核对这两格。",
@@ -299,7 +335,7 @@ PROBLEMS: Final[dict[str, Words]] = {
     "refused": Words(
         "没有记入：{said}",
         "请按提示修改。",
-        "It was not booked: {said}",
+        "It was not booked: {said_en}",
         "Correct what it says.",
     ),
 }

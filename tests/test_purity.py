@@ -90,6 +90,7 @@ SHELLS: Final = {
     "jishan_agent.uplink": "the agent's MQTT connection",
     "jishan_server.api.asking": "draws the id of a request that has none",
     "jishan_server.api.auth": "draws tokens",
+    "jishan_server.api.imports": "lets one file at a time be read",
     "jishan_server.api.machines": "draws the id of an enrolment, which has no key of its own",
     "jishan_server.api.refusals": "shares one count among the web's threads",
     "jishan_server.app": "times requests, draws their ids",

@@ -13,7 +13,10 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from jishan_server.errors import DomainError
 
-FILES: Final[dict[str, int]] = {"attachments.create_attachment": 6 * 1024 * 1024}
+FILES: Final[dict[str, int]] = {
+    "attachments.create_attachment": 6 * 1024 * 1024,
+    "imports.create_import": 21 * 1024 * 1024,
+}
 """Endpoints that take a file and no JSON, and the most bytes of each: the file, and the form around it."""
 MAX_DEPTH: Final = 16
 """Our deepest body has three levels."""

@@ -12,7 +12,7 @@ from office import opened
 
 @pytest.fixture
 def club(sqlite_template: Path, tmp_path: Path) -> Iterator[Club]:
-    with opened(sqlite_template, tmp_path) as office:
+    with opened(sqlite_template, tmp_path, token_hours=720) as office:
         yield Club(office)
 
 
@@ -145,9 +145,7 @@ def test_cancelling_an_activity_leaves_what_took_place(club: Club) -> None:
 
 def test_the_first_who_waits_gets_a_place_that_becomes_free_and_is_told(club: Club) -> None:
     session = club.session(capacity=1)
-    made = [
-        club.office.ok("POST", f"/sessions/{session}/sign-ups", {"resident_id": one.id}) for one in club.people[:3]
-    ]
+    made = [club.office.ok("POST", f"/sessions/{session}/sign-ups", {"resident_id": one.id}) for one in club.people[:3]]
     assert [(one["state"], one["place_in_line"]) for one in made] == [
         ("signed_up", None),
         ("waiting", 1),

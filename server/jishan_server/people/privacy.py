@@ -3,9 +3,9 @@
 - Each look of a member of staff at a person's record is a row; a list is one row with its number of people. The row is
   written by the writer after the answer: nobody waits for it, and no reading fails for it.
 - `export` gives a person every row about them, from every table that has a `resident_id`, those of later versions too.
-  A column whose `info` says `not_exported`, and hashes of any kind, stay inside.
+  A column whose `info` says `not_exported`, and hashes of any kind, stay inside; files are fetched one by one.
 - `erase` cannot be undone. It forgets what says who somebody is, here and in every nullable column whose `info` says
-  `personal`; points, hours and the ledger keep the pseudonym (the id and member number), so that sums stay right.
+  `personal`, and the files about that person alone; points, hours and the ledger keep the pseudonym (the id and member number), so that sums stay right.
 - What is removed by age is the list of who looked (`access_log_months`), and tokens that have ended. Service records,
   the ledger and the audit log are never removed: the rules ask for ten years and more.
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, LargeBinary, Table, delete, insert, select, update
 
 from jishan_server import audit
 from jishan_server.db import all_tables
@@ -27,6 +27,7 @@ from jishan_server.instants import iso
 from jishan_server.ledger.store import Mark, balances, freeze, statement
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.people import accounts, consents, sessions
+from jishan_server.people.attachment_tables import attachments
 from jishan_server.people.credentials import account_of, masked
 from jishan_server.people.privacy_tables import KEPT_AT_LEAST_DAYS, personal_accesses
 from jishan_server.people.residents import estate_of, view
@@ -186,18 +187,14 @@ def _rows(connection: Connection, table: Table, resident_ids: Collection[str]) -
     shown = [
         column
         for column in table.columns
-        if not column.info.get("not_exported") and not any(word in column.name for word in SECRET_WORDS)
+        if not column.info.get("not_exported")
+        and not any(word in column.name for word in SECRET_WORDS)
+        and not isinstance(column.type, LargeBinary)
     ]
     rows = connection.execute(
         select(*shown).where(table.c.resident_id.in_(resident_ids)).order_by(*table.primary_key)
     ).mappings()
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return iso(value)
-    return value.hex() if isinstance(value, bytes) else value
+    return [{name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()} for row in rows]
 
 
 def erase(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
@@ -229,7 +226,8 @@ def erase(connection: Connection, operation: Operation, now: datetime) -> dict[s
     freeze(connection, [account_id], True)
     _forget_cards(connection, operation, now, ids)
     sessions.end_all(connection, body.resident_id)
-    connection.execute(delete(skills).where(skills.c.resident_id.in_(ids)))
+    for table in (skills, attachments):
+        connection.execute(delete(table).where(table.c.resident_id.in_(ids)))
     for table in all_tables().sorted_tables:
         personal = [column.name for column in table.columns if column.info.get("personal")]
         if personal and "resident_id" in table.c:

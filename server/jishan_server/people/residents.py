@@ -225,7 +225,10 @@ def block_card(connection: Connection, operation: Operation, now: datetime) -> d
     """Block a lost card; residents block their own. Refusals: card_unknown, card_blocked if it is already."""
     body: BlockCard = operation.body
     card = _card_by_id(connection, body.card_id)
-    if resident_of_actor(body.actor) != card["resident_id"]:
+    own = resident_of_actor(body.actor)
+    if own is not None and own != card["resident_id"]:
+        raise DomainError("card_unknown", id=body.card_id)
+    if own is None:
         _permit(connection, body.actor, Permission.RESIDENT_WRITE, card["resident_id"])
     return _block(connection, operation, now, body.card_id, body.reason)
 

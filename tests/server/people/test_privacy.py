@@ -274,7 +274,7 @@ def test_a_lost_card_is_blocked_from_the_phone_and_nobody_elses_is(office: Offic
     headers, other = own(office), own(office, 1)
     [card] = mine(office, headers, "GET", "/me")["cards"]
     path = f"/me/cards/{card['id']}/block"
-    office.refused(403, "forbidden", "POST", path, {}, as_=None, headers=other)
+    office.refused(404, "card_unknown", "POST", path, {}, as_=None, headers=other)
     assert mine(office, headers, "POST", path, {})["state"] == "blocked"
 
 

@@ -62,10 +62,16 @@ def close(
 
 
 def is_closed(connection: Connection, account_id: str) -> bool:
-    """Whether an account takes nothing any more: it, or the one that it was merged into, is closed, nothing open."""
+    """Whether an account is closed, nothing open; also one that was merged into such an account."""
     found = onward.family(connection, _numbers(connection, [account_id]), is_locked=False)
-    last = onward.survivor(found, next(one for one in found.values() if one.id == account_id))
+    last = onward.survivor(found, next(one for one in found.values() if account_id in (one.id, one.owed_id)))
     return last.heir is not None and not onward.is_open(found, last)
+
+
+def is_closing(connection: Connection, account_id: str) -> bool:
+    """Whether an account is closed or waits to be: nothing is given back to it any more."""
+    found = onward.family(connection, _numbers(connection, [account_id]), is_locked=False)
+    return account_id in onward.closed_accounts(found)
 
 
 def _living(connection: Connection, ids: list[str], now: datetime, zone: tzinfo) -> list[Member]:

@@ -18,7 +18,9 @@ from jishan_protocol.errors import IllegalTransition
 from jishan_protocol.redemption import Event, Party, State
 from jishan_server import audit
 from jishan_server.errors import DomainError
+from jishan_server.ledger.endings import is_closing
 from jishan_server.organizations.roles import Permission, permit
+from jishan_server.people.merging import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.vending import tables
 from jishan_server.vending.changes import Changes, Said, step, write
@@ -160,7 +162,7 @@ def _lock(connection: Connection, actor: str, redemption_id: str, permission: Pe
     if found is None:
         raise DomainError("redemption_unknown")
     permit(connection, actor, permission, found.estate_id)
-    if found.resident_id is not None and resident_of(connection, actor) == found.resident_id:
+    if is_same_person(connection, resident_of(connection, actor), found.resident_id):
         raise DomainError("decision_own")
     lock_machines(connection, [found.machine_id])
     return read_redemptions(connection, [redemption_id])[redemption_id]
@@ -198,7 +200,12 @@ def _refusals(connection: Connection, redemption: Redemption, actor: str, rules:
 def say(
     connection: Connection, redemption: Redemption, event: Event, actor: str, evidence: str, now: datetime, rules: Rules
 ) -> None:
-    """Let a person's word act on a redemption whose machine is locked; refusal: redemption_not_in_doubt."""
+    """Let a person's word act on a redemption whose machine is locked.
+
+    Refusals: redemption_not_in_doubt, account_closed for points that would come back to a closed account.
+    """
+    if event is Event.REVERSED and redemption.account_id is not None and is_closing(connection, redemption.account_id):
+        raise DomainError("account_closed")
     changes = Changes(now, rules.zone, rules.doubt_answer_days)
     try:
         step(changes, redemption, event, Said(Party.PERSON, actor, evidence={"evidence": evidence}))

@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -273,8 +273,13 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def on_stage(directory: Path, say: Callable[[str], None], *, separate_broker: bool) -> Iterator[Stage]:
-    """Start server and broker on embedded defaults in `directory`; everything is ended at the end of the block."""
+def on_stage(
+    directory: Path, say: Callable[[str], None], *, separate_broker: bool, county: Sequence[str] | None = None
+) -> Iterator[Stage]:
+    """Start server and broker on embedded defaults in `directory`; everything is ended at the end of the block.
+
+    `county`: options of `jishan-server demo-data`, which is asked once for each of them.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     own = {
         "JISHAN_DATA_DIR": str(directory / "server"),
@@ -298,6 +303,8 @@ def on_stage(directory: Path, say: Callable[[str], None], *, separate_broker: bo
         if made.returncode:
             raise DemoFailed(f"jishan-server init: {made.stderr[-500:]}")
         stage.people = json.loads(made.stdout)
+        if county is not None:
+            _add_county(directory, [server, "demo-data", *county], environment, say)
         say("Starting the server ...")
         broker: dict[str, str] = {}
         if separate_broker:
@@ -306,6 +313,20 @@ def on_stage(directory: Path, say: Callable[[str], None], *, separate_broker: bo
         ending.callback(stage.server.stop)
         stage.where = stage.server.start(says_ready=True, **broker)
         yield stage_with_products(stage, ending)
+
+
+def _add_county(directory: Path, command: list[str], environment: dict[str, str], say: Callable[[str], None]) -> None:
+    """Have a county of invented people booked, unless this very one was."""
+    done = directory / "county.txt"
+    wanted = " ".join(command[1:])
+    if done.exists() and wanted in done.read_text(encoding="utf-8").splitlines():
+        return
+    say("Adding a county of invented people and what they did in a year ...")
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise DemoFailed(f"jishan-server demo-data: {made.stderr[-500:]}")
+    with done.open("a", encoding="utf-8") as file:
+        file.write(wanted + "\n")
 
 
 def stage_with_products(stage: Stage, ending: ExitStack) -> Stage:

@@ -10,14 +10,16 @@ import logging
 import os
 import secrets
 import sys
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 
 from jishan_protocol import claim_codes
-from jishan_server import backups, demo_data, local_socket, logs, serving
+from jishan_server import backups, demo_county, demo_data, demo_loading, local_socket, logs, serving
 from jishan_server import up as running
 from jishan_server.assembly import assembled, hashing_of, utc_now
 from jishan_server.config import SECRET_BYTES, Config, ConfigError, load, settings
@@ -270,6 +272,22 @@ def restored() -> None:
             machines.set_identity(connection, fresh, utc_now())
         engine.dispose()
     _print({"ledger_id": fresh})
+
+
+@main.command("demo-data")
+@click.option("--estates", default=demo_county.ESTATES, show_default=True, type=click.IntRange(1, 100))
+@click.option("--people", default=demo_county.PEOPLE, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same county.")
+def demo_data_(estates: int, people: int, seed: int) -> None:
+    """Add a county of invented people with a year of activities to the demo that `init --demo` made."""
+    config = load()
+    zone = ZoneInfo(config.time_zone)
+    wanted = demo_loading.LoadDemo(seed, utc_now().astimezone(zone).date().isoformat(), estates, people)
+    booked: Counter[str] = Counter()
+    with click.progressbar(demo_loading.operations(wanted, zone), label="demo data", file=sys.stderr) as shown:
+        for operation in shown:
+            booked.update(_do(config, operation.kind, operation.body, id=operation.id))
+    _print(dict(booked))
 
 
 @main.command("confirm-date")

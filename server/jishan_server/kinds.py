@@ -10,10 +10,20 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from jishan_server import attachments
+from jishan_server import attachments, demo_loading
 from jishan_server.ledger import operations as ledger
-from jishan_server.organizations import calendar, tree
-from jishan_server.people import auditing, consents, duplicates, merging, privacy, residents, sessions, staff
+from jishan_server.organizations import calendar, groups, tree
+from jishan_server.people import (
+    auditing,
+    consents,
+    duplicates,
+    memberships,
+    merging,
+    privacy,
+    residents,
+    sessions,
+    staff,
+)
 from jishan_server.vending import alerts, clock, decisions, machines, reports
 from jishan_server.vending.rules import Rules
 from jishan_server.volunteering import (
@@ -29,6 +39,7 @@ from jishan_server.volunteering import (
     rule_versions,
     session_credits,
     signing_up,
+    tasks,
 )
 from jishan_server.volunteering import sessions as planning
 from jishan_server.volunteering.rules import CreditRules
@@ -41,6 +52,10 @@ BODIES: Final[dict[str, type]] = {
     "create_organizations": tree.CreateOrganizations,
     "change_organization": tree.ChangeOrganization,
     "move_organization": tree.MoveOrganization,
+    "create_group": groups.CreateGroup,
+    "change_group": groups.ChangeGroup,
+    "add_membership": memberships.AddMembership,
+    "end_membership": memberships.EndMembership,
     "set_calendar_day": calendar.SetCalendarDay,
     "clear_calendar_day": calendar.ClearCalendarDay,
     "load_calendar": calendar.LoadCalendar,
@@ -112,11 +127,14 @@ BODIES: Final[dict[str, type]] = {
     "resolve": decisions.Resolve,
     "reverse": decisions.Reverse,
     "give_up": decisions.GiveUp,
+    "make_task": tasks.MakeTask,
+    "confirm_task": tasks.ConfirmTask,
     "make_report": reports.MakeReport,
     "decide_report": reports.DecideReport,
     "reopen_report": reports.ReopenReport,
     "mark_alert": alerts.MarkAlert,
     "confirm_date": clock.ConfirmDate,
+    "load_demo": demo_loading.LoadDemo,
 }
 """The body of each kind, for those who read operations from JSON."""
 
@@ -133,6 +151,10 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "create_organizations": tree.create_organizations,
         "change_organization": tree.change_organization,
         "move_organization": partial(tree.move_organization, zone=rules.zone),
+        "create_group": groups.create_group,
+        "change_group": groups.change_group,
+        "add_membership": memberships.add_membership,
+        "end_membership": memberships.end_membership,
         "set_calendar_day": calendar.set_calendar_day,
         "clear_calendar_day": calendar.clear_calendar_day,
         "load_calendar": calendar.load_calendar,
@@ -158,6 +180,9 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "replace_card": residents.replace_card,
         "set_pin": residents.set_pin,
         "attach": attachments.attach,
+        "make_task": tasks.make_task,
+        "step_task": tasks.step_task,
+        "confirm_task": partial(tasks.confirm_task, rules=credit_rules),
         "put_activity_type": activities.put_activity_type,
         "create_template": activities.create_template,
         "change_template": activities.change_template,
@@ -205,6 +230,7 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "reopen_report": partial(reports.reopen_report, rules=rules),
         "mark_alert": alerts.mark_alert,
         "confirm_date": partial(clock.confirm_date, rules=rules),
+        "load_demo": partial(demo_loading.load_demo, settings=credit_rules),
     }
     mass = {
         # Before anything is booked in the same transaction: on PostgreSQL it waits for the bookings of others.

@@ -37,6 +37,7 @@ from jishan_server.api.estates import estates
 from jishan_server.api.imports import imports
 from jishan_server.api.machines import machines
 from jishan_server.api.me import mine
+from jishan_server.api.memberships import memberships
 from jishan_server.api.notices import notices
 from jishan_server.api.personal import personal
 from jishan_server.api.redemptions import redemptions
@@ -44,6 +45,7 @@ from jishan_server.api.reports import reports
 from jishan_server.api.residents import residents
 from jishan_server.api.rules import rules
 from jishan_server.api.staff import staff
+from jishan_server.api.tasks import tasks
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.parts import Parts
 from jishan_server.reading import db, reading
@@ -120,6 +122,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         estates,
         calendar,
         residents,
+        memberships,
         credits,
         notices,
         rules,
@@ -129,6 +132,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         personal,
         redemptions,
         reports,
+        tasks,
         activities,
         attendance,
     ):

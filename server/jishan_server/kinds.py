@@ -193,7 +193,7 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "create_sessions": partial(planning.create_sessions, zone=rules.zone),
         "change_session": partial(planning.change_session, zone=rules.zone),
         "cancel_session": partial(planning.cancel_session, zone=rules.zone),
-        "sign_up": signing_up.sign_up,
+        "sign_up": partial(signing_up.sign_up, zone=rules.zone),
         "cancel_sign_up": partial(signing_up.cancel_sign_up, zone=rules.zone),
         "record_attendances": partial(recording.record_attendances, zone=rules.zone),
         "check_one": partial(recording.check_one, zone=rules.zone),

@@ -31,14 +31,18 @@ from office import Office, opened
 from jishan_protocol.messages import OutcomeUnknown
 from jishan_server.attachments import for_keeping
 from jishan_server.db import all_tables, writing
+from jishan_server.organizations.groups import CreateGroup
 from jishan_server.organizations.roles import PERMISSIONS, SYSTEM, Permission, Role
 from jishan_server.organizations.tree import CreateOrganization
 from jishan_server.people.hashing import token_hash
+from jishan_server.people.memberships import AddMembership
 from jishan_server.people.sessions import RESIDENT_PREFIX
 from jishan_server.people.staff import CreateStaff, Grant
 from jishan_server.people.tables import resident_tokens, staff_tokens
 from jishan_server.vending.machines import CreateMachine
 from jishan_server.vending.reports import MakeReport
+from jishan_server.volunteering.credit_tables import objections
+from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Operation
 
 
@@ -89,6 +93,7 @@ class Row(NamedTuple):
 
 P = Permission
 WHY: Final = {"reason": "x"}
+ACTIVITY: Final = {"title": "x", "activity_type": "walk", "place": "x", "person_in_charge": "x"}
 
 ENDPOINTS: Final[dict[str, Row]] = {
     # auth, staff
@@ -180,6 +185,17 @@ ENDPOINTS: Final[dict[str, Row]] = {
         Listed(P.RECORD_READ), query="subject_type=resident&subject_id={resident}", resident=True
     ),
     "attachments.get_attachment": Row(P.RECORD_READ, resident=True),
+    # groups
+    "memberships.create_group": Row(P.ACTIVITY_WRITE, {"organization_id": "{estate}", "kind": "x", "name": "x"}),
+    "memberships.create_group#whole": Row(Everywhere(P.ACTIVITY_WRITE), {"kind": "x", "name": "x"}),
+    "memberships.list_groups": Row(Listed(P.ESTATE_READ)),
+    "memberships.get_group": Row(P.ESTATE_READ),
+    "memberships.put_group": Row(P.ACTIVITY_WRITE, {"name": "y"}),
+    "memberships.list_members": Row(P.RESIDENT_READ, query="organization_id={estate}"),
+    "memberships.list_members#group": Row(P.RESIDENT_READ, query="group_id={group_id}"),
+    "memberships.list_memberships": Row(P.RESIDENT_READ),
+    "memberships.create_membership": Row(P.RESIDENT_WRITE, {"group_id": "{group_id}", "from_day": "2026-03-02"}),
+    "memberships.end_membership": Row(P.RESIDENT_WRITE, {"to_day": "2026-03-02"}),
     # credits
     "credits.record_credit": Row(
         P.CREDIT_RECORD,
@@ -191,6 +207,48 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "credits.approve_credit": Row(P.CREDIT_APPROVE, {"reason": "x"}),
     "credits.reject_credit": Row(P.CREDIT_APPROVE, WHY),
     "credits.reverse_credit": Row(P.CREDIT_REVERSE, WHY, at={"credit_id": "{approved_credit}"}),
+    "credits.correct_credit": Row(
+        P.CREDIT_REVERSE, {"reason": "x", "points": 9}, at={"credit_id": "{approved_credit}"}
+    ),
+    "credits.list_waiting_credits": Row(Listed(P.CREDIT_APPROVE)),
+    "credits.list_overdue_credits": Row(Listed(P.CREDIT_READ)),
+    "credits.preview_session": Row(P.CREDIT_RECORD),
+    "credits.record_session": Row(P.CREDIT_RECORD, {}),
+    "credits.approve_session": Row(P.CREDIT_APPROVE, {}),
+    "credits.list_service_records": Row(P.RECORD_READ),
+    "credits.list_my_credits": Row(MYSELF),
+    "credits.list_my_service_records": Row(MYSELF),
+    # notice, objections, appeals, adjustments
+    "notices.list_notices": Row(PUBLIC, query="estate={estate}"),
+    "notices.file_objection": Row(P.OBJECTION_WRITE, WHY),
+    "notices.file_my_objection": Row(MYSELF, {"credit_id": "{credit_id}", "reason": "x"}),
+    "notices.list_objections": Row(Listed(P.OBJECTION_DECIDE)),
+    "notices.decide_objection": Row(P.OBJECTION_DECIDE, {"is_upheld": False, "reason": "x"}),
+    "notices.file_appeal": Row(P.APPEAL_WRITE, WHY),
+    "notices.file_my_appeal": Row(MYSELF, {"credit_id": "{credit_id}", "reason": "x"}),
+    "notices.list_appeals": Row(Listed(P.APPEAL_DECIDE)),
+    "notices.list_my_appeals": Row(MYSELF),
+    "notices.decide_appeal": Row(P.APPEAL_DECIDE, {"is_accepted": False, "reason": "x"}),
+    "notices.propose_adjustment": Row(
+        P.ADJUSTMENT_PROPOSE,
+        {"resident_id": "{resident}", "points": 1, "reason_code": "goodwill", "reason": "x"},
+    ),
+    "notices.list_adjustments": Row(Listed(P.ADJUSTMENT_APPROVE)),
+    "notices.decide_adjustment": Row(P.ADJUSTMENT_APPROVE, {"decision": "approve"}),
+    # rules
+    "rules.list_rules": Row(Listed(P.RULES_READ)),
+    "rules.get_rules": Row(Listed(P.RULES_READ), query="day=2026-03-02"),
+    "rules.list_presets": Row(Listed(P.RULES_READ)),
+    "rules.make_rules": Row(Everywhere(P.RULES_WRITE), {"document": {}, "from_day": "2026-03-03", "note": "x"}),
+    "rules.simulate_rules": Row(
+        P.RULES_READ,
+        {
+            "document": CreditRules().document(),
+            "first_day": "2026-03-01",
+            "last_day": "2026-03-31",
+            "estate_id": "{estate}",
+        },
+    ),
     # machines
     "machines.create_machine": Row(P.MACHINE_WRITE, {"machine_id": "box-2", "estate_id": "{estate}", "name": "x"}),
     "machines.list_machines": Row(Listed(P.MACHINE_READ)),
@@ -209,6 +267,13 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "machines.lose_machine": Row(P.MACHINE_WRITE, WHY),
     # redemptions, alerts
     "redemptions.list_redemptions": Row(Listed(P.REDEMPTION_READ)),
+    # tasks
+    "tasks.create_task": Row(P.TASK_WRITE, {"organization_id": "{estate}", "title": "x", "need": "x"}),
+    "tasks.list_tasks": Row(Listed(P.TASK_READ)),
+    "tasks.get_task": Row(P.TASK_READ),
+    "tasks.step_task": Row(P.TASK_WRITE, {"event": "assigned"}),
+    "tasks.step_task#sent_back": Row(P.TASK_CONFIRM, {"event": "sent_back", "note": "x"}),
+    "tasks.confirm_task": Row(P.TASK_CONFIRM, {}),
     # reports
     "reports.list_own_redemptions": Row(MYSELF),
     "reports.create_own_report": Row(MYSELF, {"kind": "other", "words": "x"}),
@@ -246,6 +311,59 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "imports.book_import": Row(P.IMPORT),
     "imports.undo_import": Row(P.PERSONAL_ERASE, WHY),
     "imports.get_import_template": Row(Listed(P.IMPORT), at={"kind": "people", "format": "csv"}),
+    # activities, sessions, sign-ups
+    "activities.list_activity_types": Row(Listed(P.ACTIVITY_READ)),
+    "activities.put_activity_type": Row(
+        Everywhere(P.RULES_WRITE),
+        {"name_zh": "x", "name_en": "x", "category": "x", "counts_as_service": True},
+        at={"code": "walked"},
+    ),
+    "activities.create_template": Row(P.ACTIVITY_WRITE, {"organization_id": "{estate}"} | ACTIVITY),
+    "activities.list_templates": Row(P.ACTIVITY_READ, query="organization_id=jiangpan"),
+    "activities.put_template": Row(P.ACTIVITY_WRITE, {"place": "x"}),
+    "activities.create_activity": Row(P.ACTIVITY_WRITE, {"organization_id": "{estate}"} | ACTIVITY),
+    "activities.list_activities": Row(Listed(P.ACTIVITY_READ)),
+    "activities.get_activity": Row(P.ACTIVITY_READ),
+    "activities.put_activity": Row(P.ACTIVITY_WRITE, {"place": "x"}),
+    "activities.publish_activity": Row(P.ACTIVITY_WRITE, WHY),
+    "activities.cancel_activity": Row(P.ACTIVITY_WRITE, WHY, at={"activity_id": "{second_activity}"}),
+    "activities.create_sessions": Row(
+        P.ACTIVITY_WRITE, {"starts_at": "2026-03-05T04:00:00Z", "ends_at": "2026-03-05T06:00:00Z"}
+    ),
+    "activities.list_sessions": Row(Listed(P.ACTIVITY_READ)),
+    "activities.get_session": Row(P.ACTIVITY_READ),
+    "activities.put_session": Row(
+        P.ACTIVITY_WRITE,
+        {"starts_at": "2026-03-03T04:00:00Z", "ends_at": "2026-03-03T06:00:00Z"},
+        at={"session_id": "{coming_session}"},
+    ),
+    "activities.cancel_session": Row(P.ACTIVITY_WRITE, WHY, at={"session_id": "{second_session}"}),
+    "activities.create_sign_up": Row(
+        P.SIGN_UP, {"resident_id": "{second_resident}"}, at={"session_id": "{coming_session}"}
+    ),
+    "activities.list_sign_ups": Row(P.ACTIVITY_READ, at={"session_id": "{coming_session}"}),
+    "activities.cancel_sign_up": Row(P.SIGN_UP),
+    "activities.list_my_activities": Row(MYSELF),
+    "activities.list_my_sign_ups": Row(MYSELF),
+    "activities.create_my_sign_up": Row(MYSELF, {"session_id": "{coming_session}"}),
+    "activities.cancel_my_sign_up": Row(MYSELF, owned=True),
+    # attendance
+    "attendance.get_code": Row(P.ATTENDANCE_WRITE),
+    "attendance.check_in": Row(P.ATTENDANCE_WRITE, {"resident_id": "{second_resident}"}),
+    "attendance.check_out": Row(P.ATTENDANCE_WRITE, {"resident_id": "{resident}"}),
+    "attendance.record_attendances": Row(P.ATTENDANCE_WRITE, {"rows": [{"resident_id": "{second_resident}"}]}),
+    "attendance.list_attendances": Row(P.ACTIVITY_READ),
+    "attendance.list_suggested_people": Row(P.ATTENDANCE_WRITE),
+    "attendance.get_sheet": Row(P.ATTENDANCE_WRITE),
+    "attendance.list_overdue": Row(Listed(P.ACTIVITY_READ), query="before=2026-06-01"),
+    "attendance.list_to_review": Row(Listed(P.ACTIVITY_READ)),
+    "attendance.get_attendance": Row(P.ACTIVITY_READ),
+    "attendance.confirm_attendance": Row(P.ATTENDANCE_WRITE),
+    "attendance.put_attendance": Row(P.ATTENDANCE_WRITE, {"minutes": 5, "reason": "x"}),
+    "attendance.void_attendance": Row(P.ATTENDANCE_WRITE, WHY),
+    "attendance.check_me_in": Row(MYSELF, {"session_id": "{session_id}", "code": "x"}),
+    "attendance.check_me_out": Row(MYSELF, {"session_id": "{session_id}", "code": "x"}),
+    "attendance.list_my_attendances": Row(MYSELF),
 }
 """Endpoint (and `#variant`) -> what it takes."""
 
@@ -258,10 +376,10 @@ def people_of(office: Office, known: dict[str, str]) -> None:
     """Two residents and a card of our estate, and the estate beside it."""
     body = CreateOrganization(SYSTEM, "qingyijiang", "estate", "x", OTHER)
     office.parts.writer.call(Operation("walk-other", "create_organization", body))
-    for id, above in (("building", OURS), ("second-building", OURS), ("unit", "second-building")):
+    for id, above in (("building", OURS), ("second-building", OURS), ("unit-1", "second-building")):
         body = CreateOrganization(SYSTEM, above, "building", "x", id)
         office.parts.writer.call(Operation(f"walk-{id}", "create_organization", body))
-    known |= {"building": "building", "unit": "unit"}
+    known |= {"building": "building", "unit": "unit-1"}
     known |= {"estate": OURS, "estate_id": OURS, "resident": office.people.residents[0].id}
     known |= {"resident_id": known["resident"], "second_resident": office.people.residents[1].id}
     known["third_resident"] = office.people.residents[2].id
@@ -269,11 +387,28 @@ def people_of(office: Office, known: dict[str, str]) -> None:
     known["staff_id"] = next(one.id for one in office.people.staff if one.login == "approver")
 
 
+def groups_of(office: Office, known: dict[str, str]) -> None:
+    """A group of our estate, and a resident in it."""
+    body = CreateGroup(SYSTEM, OURS, "team", "x")
+    known["group_id"] = office.parts.writer.call(Operation("walk-group", "create_group", body))["id"]
+    member = AddMembership(SYSTEM, known["resident"], None, known["group_id"], "x", "2026-03-02")
+    known["membership_id"] = office.parts.writer.call(Operation("walk-member", "add_membership", member))["id"]
+
+
 def credits_of(office: Office, known: dict[str, str]) -> None:
     """A credit that waits, and one that was approved."""
     known["approved_credit"] = office.credit(0, 10)["id"]
     body = {"resident_id": known["resident"], "points": 1, "activity": "x", "reason": "x"}
     known["credit_id"] = office.ok("POST", "/credits", body)["id"]
+    rejected = office.ok("POST", "/credits", body)["id"]
+    office.ok("POST", f"/credits/{rejected}/reject", WHY, as_="approver")
+    known["appeal_id"] = office.ok("POST", f"/credits/{rejected}/appeals", WHY)["id"]
+    body = {"resident_id": known["resident"], "points": 1, "reason_code": "goodwill", "reason": "x"}
+    known["adjustment_id"] = office.ok("POST", "/adjustments", body, as_="admin")["id"]
+    known["objection_id"] = "objection-1"
+    filed = {"id": "objection-1", "credit_id": known["credit_id"], "estate_id": OURS, "state": "open", "reason": "x"}
+    with writing(office.parts.engine) as connection:
+        connection.execute(insert(objections).values(**filed, filed_by="x", filed_at=office.now))
 
 
 def machines_of(office: Office, known: dict[str, str]) -> None:
@@ -290,6 +425,12 @@ def machines_of(office: Office, known: dict[str, str]) -> None:
     body = CreateMachine(SYSTEM, "box-0", OURS, "x")
     office.parts.writer.call(Operation("walk-machine", "create_machine", body))
     known["alert"] = str(office.ok("GET", "/alerts", as_="operator")["items"][0]["number"])
+
+
+def tasks_of(office: Office, known: dict[str, str]) -> None:
+    """A need."""
+    body = {"organization_id": OURS, "title": "x", "need": "x"}
+    known["task_id"] = office.ok("POST", "/tasks", body)["id"]
 
 
 def reports_of(office: Office, known: dict[str, str]) -> None:
@@ -311,12 +452,41 @@ def imports_of(office: Office, known: dict[str, str]) -> None:
     known["import_id"] = sent.get_json()["id"]
 
 
+def activities_of(office: Office, known: dict[str, str]) -> None:
+    """Two activities of our estate: a session that runs, with an attendance; one to come, with a sign-up."""
+    kind = {"name_zh": "x", "name_en": "x", "category": "x", "counts_as_service": True}
+    office.ok("PUT", "/activity-types/walk", kind, as_="admin")
+    body = {"organization_id": OURS} | ACTIVITY
+    known["template_id"] = office.ok("POST", "/activity-templates", body)["id"]
+
+    def session(activity: str, starts: str, ends: str) -> str:
+        times = {"starts_at": f"2026-03-{starts}:00:00Z", "ends_at": f"2026-03-{ends}:00:00Z"}
+        made: str = office.ok("POST", f"/activities/{activity}/sessions", times)["sessions"][0]["id"]
+        return made
+
+    for name in ("activity_id", "second_activity"):
+        known[name] = office.ok("POST", "/activities", body)["id"]
+    known["session_id"] = session(known["activity_id"], "02T02", "02T06")
+    known["coming_session"] = session(known["activity_id"], "03T02", "03T06")
+    known["second_session"] = session(known["second_activity"], "04T02", "04T06")
+    for name in ("activity_id", "second_activity"):
+        office.ok("POST", f"/activities/{known[name]}/publish", WHY)
+    sign_up = {"resident_id": known["resident"]}
+    known["sign_up_id"] = office.ok("POST", f"/sessions/{known['coming_session']}/sign-ups", sign_up)["id"]
+    row = {"resident_id": known["resident"], "minutes": 60}
+    saved = office.ok("POST", f"/sessions/{known['session_id']}/attendances", {"rows": [row]})["saved"]
+    known["attendance_id"] = saved[0]["attendance_id"]
+
+
 MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
     people_of,
+    groups_of,
+    activities_of,
     credits_of,
     machines_of,
     attachments_of,
     reports_of,
+    tasks_of,
     imports_of,
 )
 """What fills the placeholders, in order; each may use what those before it made."""

@@ -213,6 +213,18 @@ def scope(connection: Connection, actor: str, permission: Permission) -> frozens
     return nodes
 
 
+def scope_and_above(connection: Connection, actor: str, permission: Permission) -> frozenset[str]:
+    """`scope`, and the nodes above it: what stands there stands for those below too. Refusal: forbidden."""
+    visible = scope(connection, actor, permission)
+    o = organizations.c
+    granted = select(staff_roles.c.organization_id).where(
+        staff_roles.c.staff_id == actor, staff_roles.c.role.in_(PERMISSIONS[permission])
+    )
+    above = select(o.id, o.parent_id).where(o.id.in_(granted)).cte("above", recursive=True)
+    above = above.union(select(o.id, o.parent_id).where(o.id == above.c.parent_id))
+    return visible | frozenset(connection.scalars(select(above.c.id)))
+
+
 def held(connection: Connection, actor: str, organization_id: str) -> frozenset[Permission]:
     """Everything that a member of staff (or the system) is permitted at a node."""
     if actor == SYSTEM:

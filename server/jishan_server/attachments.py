@@ -1,7 +1,7 @@
 """Attachments: files kept as proof, each with what it belongs to and who put it there.
 
-Who may write or read one follows from its subject (`SUBJECTS`). A file is never changed; it goes when the person it is
-about is made anonymous (rows with that `resident_id` are deleted).
+Who may write or read one follows from its subject (`SUBJECTS`). A file is never changed; its
+content goes when the person it is about is made anonymous (`people.privacy.erase`).
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, insert, select
 
 from jishan_server import audit
 from jishan_server.errors import DomainError
@@ -113,7 +113,7 @@ def attachment(connection: Connection, actor: str, id: str) -> tuple[str, bytes]
     """(content type, content) of a file; who added it may see it as long as they may add. Refusals: forbidden,
     attachment_unknown."""
     row = connection.execute(select(attachments).where(attachments.c.id == id)).one_or_none()
-    if row is None:
+    if row is None or row.content is None:
         raise DomainError("attachment_unknown", id=id)
     subject = SUBJECTS[row.subject_type]
     own = row.uploaded_by == actor and is_permitted(
@@ -141,11 +141,6 @@ def require(connection: Connection, ids: Collection[str], subject_type: str, sub
     missing = set(ids) - set(connection.scalars(query)) if ids else set()
     if missing:
         raise DomainError("attachment_unknown", id=min(missing))
-
-
-def forget(connection: Connection, resident_ids: Collection[str]) -> None:
-    """Delete the files that are these persons' own."""
-    connection.execute(delete(attachments).where(attachments.c.resident_id.in_(resident_ids)))
 
 
 def _resident(subject_type: str, subject_id: str) -> str | None:

@@ -15,13 +15,14 @@ attachments = Table(
     Column("subject_type", String(20), nullable=False),
     Column("subject_id", String(40), nullable=False),
     Column("organization_id", String(40), ForeignKey("organizations.id"), nullable=False),
-    # The person it is about, if it is one person's: goes when that person is made anonymous.
+    # The person it is about, if it is one person's: the content goes when that person is made anonymous.
     Column("resident_id", String(40), ForeignKey("residents.id")),
     Column("content_type", String(40), nullable=False),
     Column("size_bytes", Integer, nullable=False),
     # Of what is kept, which for a photo is not what was sent.
-    Column("sha256", String(64), nullable=False),
-    Column("content", LargeBinary, nullable=False),
+    Column("sha256", String(64), info={"personal": True}),
+    # Null once the person was made anonymous.
+    Column("content", LargeBinary, info={"personal": True, "not_exported": True}),
     Column("uploaded_by", String(64), nullable=False),
     Column("recorded_at", Instant, nullable=False),
     CheckConstraint("(subject_type = 'resident') = (resident_id IS NOT NULL)", name="one_person"),

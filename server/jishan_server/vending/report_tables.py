@@ -33,7 +33,7 @@ reports = Table(
     Column("machine_id", String(32)),
     # not_out, wrong_item, bad_item, stuck, other
     Column("kind", String(20), nullable=False),
-    Column("words", Text, nullable=False),
+    Column("words", Text, info={"personal": True}),
     # Ids of attachments, as JSON.
     Column("attachment_ids", Text, nullable=False),
     # resident, staff, or automatic: the machine said it, and the points went back by themselves
@@ -45,13 +45,13 @@ reports = Table(
     Column("decided_by", String(64)),
     Column("seconded_by", String(64)),
     Column("decided_at", Instant),
-    Column("reason", Text),
+    Column("reason", Text, info={"personal": True}),
     # Once: who decided first and why, when somebody asked to have it looked at again.
     Column("reopened_at", Instant),
     Column("reopened_by", String(64)),
-    Column("reopen_reason", Text),
+    Column("reopen_reason", Text, info={"personal": True}),
     Column("first_decided_by", String(64)),
-    Column("first_reason", Text),
+    Column("first_reason", Text, info={"personal": True}),
     Column("recorded_at", Instant, nullable=False),
     CheckConstraint("state IN ('open', 'proposed', 'given_back', 'refused')", name="state_known"),
     CheckConstraint("(state IN ('given_back', 'refused')) = (decided_at IS NOT NULL)", name="decided_when_over"),

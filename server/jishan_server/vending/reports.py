@@ -23,6 +23,7 @@ from jishan_server.attachments import require
 from jishan_server.errors import DomainError
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit, scope
+from jishan_server.people.merging import is_same_person
 from jishan_server.people.messages import Message, tell
 from jishan_server.people.residents import estate_of
 from jishan_server.people.staff import resident_of
@@ -89,7 +90,7 @@ def make_report(connection: Connection, operation: Operation, now: datetime, rul
     redemption = None
     if body.redemption_id is not None:
         redemption = read_redemptions(connection, [body.redemption_id]).get(body.redemption_id)
-        if redemption is None or redemption.resident_id != body.resident_id:
+        if redemption is None or not is_same_person(connection, redemption.resident_id, body.resident_id):
             raise DomainError("redemption_unknown")
         known = connection.scalar(select(reports.c.number).where(reports.c.redemption_id == redemption.id))
         if known is not None:
@@ -133,7 +134,7 @@ def decide_report(connection: Connection, operation: Operation, now: datetime, r
     body: DecideReport = operation.body
     report = _lock(connection, body.number)
     permit(connection, body.actor, Permission.REPORT_DECIDE, report.estate_id)
-    if resident_of(connection, body.actor) == report.resident_id:
+    if is_same_person(connection, resident_of(connection, body.actor), report.resident_id):
         raise DomainError("decision_own")
     if not body.reason.strip():
         raise DomainError("reason_required")
@@ -386,7 +387,11 @@ def _paged(
 def _view(row: Row[Any]) -> dict[str, Any]:
     instants = ("recorded_at", "decided_at", "reopened_at")
     shown = dict(row._mapping) | {name: iso(getattr(row, name)) for name in instants}
-    return shown | {"ticket": report_ticket(row.number), "attachment_ids": json.loads(row.attachment_ids)}
+    return shown | {
+        "ticket": report_ticket(row.number),
+        "attachment_ids": json.loads(row.attachment_ids),
+        "words": row.words or "",
+    }
 
 
 def _evidence(connection: Connection, report: Row[Any]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def seen_group(connection: Connection, actor: str, id: str) -> dict[str, Any]:
 def groups_of(
     connection: Connection, actor: str, organization_id: str | None, kind: str | None, after: str, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Groups of the nodes that `actor` may see and of those above (of one node, if told), and of the whole scheme, by id.
+    """Groups of the nodes that `actor` may see and of those above (of one, if told), and of the whole scheme, by id.
 
     Refusal: forbidden.
     """

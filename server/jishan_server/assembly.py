@@ -64,7 +64,7 @@ def assembled(
         closing.callback(engine.dispose)
         known = {
             **kinds(credit_rules_of(config), rules, config.access_log_months),
-            **jobs.kinds(vending.hashing, rules.zone),
+            **jobs.kinds(vending.hashing, credit_rules_of(config)),
             **(more_kinds or {}),
         }
         writer = Writer(engine, known, clock, config.writer_batch)

@@ -10,6 +10,7 @@ from jishan_server.config import Config
 from jishan_server.metrics import Metrics
 from jishan_server.people.hashing import Hashing
 from jishan_server.vending.redemptions import Vending
+from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Writer
 
 
@@ -24,6 +25,11 @@ class Parts:
     metrics: Metrics
     clock: Callable[[], datetime]
     authority: str
+
+    @property
+    def credit_rules(self) -> CreditRules:
+        """What credits go by under these settings."""
+        return CreditRules(self.config.minutes_per_point, self.config.credit_expiry, self.config.time_zone)
 
     @property
     def hashing(self) -> Hashing:

@@ -136,7 +136,7 @@ def create_import(wanted: dict[str, Any]) -> dict[str, Any]:
     if not ONE_AT_A_TIME.acquire(blocking=False):
         raise DomainError("import_busy")
     try:
-        jobs.send(reading(), parts().writer.call, actor(), id, sent, parts().hashing, zone, now)
+        jobs.send(reading(), parts().writer.call, actor(), id, sent, parts().hashing, parts().credit_rules, now)
     finally:
         ONE_AT_A_TIME.release()
     return _fresh(id)
@@ -179,7 +179,6 @@ def get_import_errors(import_id: str) -> Response:
 @imports.answers(200, Import)
 def put_import_mapping(body: dict[str, Any], import_id: str) -> dict[str, Any]:
     """Say what columns mean: the preview is made anew, and the mapping remembered for files with this header."""
-    zone, now = parts().vending.rules.zone, parts().clock()
     jobs.remap(
         reading(),
         parts().writer.call,
@@ -188,8 +187,8 @@ def put_import_mapping(body: dict[str, Any], import_id: str) -> dict[str, Any]:
         operation_id(),
         body["mapping"],
         parts().hashing,
-        zone,
-        now,
+        parts().credit_rules,
+        parts().clock(),
     )
     return _fresh(import_id)
 

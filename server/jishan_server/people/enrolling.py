@@ -194,6 +194,8 @@ def take_back(
     gone = [id for id in resident_ids if id not in kept]
     for start in range(0, len(gone), MAX_IDS):
         some = gone[start : start + MAX_IDS]
+        agreed = consents.with_consent(connection, some)
+        consents.write(connection, now, [consents.Entry(id, False, "desk", actor) for id in sorted(agreed)])
         connection.execute(delete(cards).where(cards.c.resident_id.in_(some)))
         connection.execute(delete(skills).where(skills.c.resident_id.in_(some)))
         connection.execute(

@@ -308,6 +308,12 @@ PROBLEMS: Final[dict[str, Words]] = {
         "There is no parent “{value}”.",
         "Check the parent's code; a parent stands in an earlier row or is registered.",
     ),
+    "same_work_as_row": Words(
+        "与第{other}行完全相同。",
+        "是同一次请删去一行；确实是两次，请在两行都写上开始时间。",
+        "This says the same as row {other}.",
+        "If it was once, delete one row; if twice, write in both when it began.",
+    ),
     "session_unknown": Words(
         "没有找到这场活动。",
         "请核对活动名称和日期，或先导入活动。",

@@ -111,15 +111,3 @@ import_mappings = Table(
     Column("saved_at", Instant, nullable=False),
     PrimaryKeyConstraint("kind", "fingerprint"),
 )
-
-import_keys = Table(
-    "import_keys",
-    metadata,
-    # What a booked row says, hashed: the same row in another file is known by it.
-    Column("kind", String(20), nullable=False),
-    Column("key", String(64), nullable=False),
-    Column("import_id", String(40), ForeignKey("imports.id"), nullable=False),
-    Column("subject_id", String(40), nullable=False),
-    PrimaryKeyConstraint("kind", "key"),
-    Index("ix_import_keys_import_id", "import_id"),
-)

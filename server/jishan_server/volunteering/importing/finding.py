@@ -114,7 +114,7 @@ def load(connection: Connection, clues: Sequence[Clues], estate_ids: Collection[
     def found(key: ColumnElement[Any], wanted: Iterable[Any], *, is_of_card: bool = False) -> list[tuple[str, Person]]:
         rows: list[tuple[str, Person]] = []
         keys = sorted({one for one in wanted if one is not None})
-        query = select(key, *columns).where(r.erased_at.is_(None))
+        query = select(key, *columns).where(r.erased_at.is_(None), r.state.in_(("active", "frozen")))
         if is_of_card:
             query = query.join(cards, c.resident_id == r.id)
         for start in range(0, len(keys), MAX_IDS):

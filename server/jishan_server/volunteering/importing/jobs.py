@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -26,7 +26,7 @@ from jishan_server.db import DatabaseUnavailable, from_ms, to_ms
 from jishan_server.errors import DomainError
 from jishan_server.instants import iso
 from jishan_server.organizations import tree
-from jishan_server.organizations.roles import Permission, permit, scope
+from jishan_server.organizations.roles import Permission, is_permitted, permit, scope
 from jishan_server.organizations.tables import organizations
 from jishan_server.people.hashing import Hashing
 from jishan_server.sheets import reading, writing
@@ -36,7 +36,6 @@ from jishan_server.sheets.problems import Language, Problem
 from jishan_server.volunteering.import_tables import (
     import_candidates,
     import_chunks,
-    import_keys,
     import_mappings,
     import_refusals,
     imports,
@@ -44,6 +43,7 @@ from jishan_server.volunteering.import_tables import (
 from jishan_server.volunteering.importing.kinds import KINDS, ImportKind
 from jishan_server.volunteering.importing.rows import Job, Row, Verdict
 from jishan_server.volunteering.importing.sealing import seal, unseal
+from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Answer, Kind, Operation, Outcome, Writer
 
 KEPT: Final = timedelta(days=30)
@@ -148,16 +148,16 @@ BODIES: Final[dict[str, type]] = {
 }
 
 
-def kinds(hashing: Hashing, zone: tzinfo) -> dict[str, Kind]:
+def kinds(hashing: Hashing, rules: CreditRules) -> dict[str, Kind]:
     """The operations of imports, with what they need to open the pieces."""
     return {
         "begin_import": Kind(run_one=begin_import),
         "add_import_rows": Kind(run_one=add_import_rows),
         "finish_import": Kind(run_one=finish_import),
         "start_import": Kind(run_one=start_import),
-        "book_import_rows": Kind(run_one=partial(book_import_rows, hashing=hashing, zone=zone)),
+        "book_import_rows": Kind(run_one=partial(book_import_rows, hashing=hashing, rules=rules)),
         "undo_import": Kind(run_one=undo_import),
-        "undo_import_rows": Kind(run_one=partial(undo_import_rows, hashing=hashing, zone=zone)),
+        "undo_import_rows": Kind(run_one=partial(undo_import_rows, hashing=hashing, rules=rules)),
     }
 
 
@@ -180,7 +180,7 @@ def send(
     id: str,
     sent: SentFile,
     hashing: Hashing,
-    zone: tzinfo,
+    rules: CreditRules,
     now: datetime,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> str:
@@ -201,8 +201,9 @@ def send(
         sent.half_day_minutes,
         read.header,
         estates_at(connection, sent.organization_id),
-        zone,
         hashing,
+        rules,
+        sent.name[:MAX_NAME],
     )
     chunks = list(_cut(read.rows, kind.chunk_rows))
     sheet = read.sheet
@@ -251,7 +252,7 @@ def remap(
     operation_id: str,
     mapping: Mapping[str, str | None],
     hashing: Hashing,
-    zone: tzinfo,
+    rules: CreditRules,
     now: datetime,
 ) -> None:
     """Judge the rows of a previewed import anew, with a person's mapping, which is remembered for such files.
@@ -263,7 +264,7 @@ def remap(
     _permit(connection, actor, kind, found["organization_id"])
     if found["state"] != "previewed":
         raise DomainError("import_state", state=found["state"])
-    job = _job(connection, found, hashing, zone)
+    job = _job(connection, found, hashing, rules)
     header = corrected(job.header, mapping, kind.fields)
     _check_columns(header, kind)
     job = Job(**{name: getattr(job, name) for name in Job.__dataclass_fields__} | {"header": header})
@@ -433,7 +434,7 @@ def start_import(connection: Connection, operation: Operation, now: datetime) ->
 
 
 def book_import_rows(
-    connection: Connection, operation: Operation, now: datetime, hashing: Hashing, zone: tzinfo
+    connection: Connection, operation: Operation, now: datetime, hashing: Hashing, rules: CreditRules
 ) -> dict[str, Any]:
     """Book the next piece: its good rows, as they are good now. Gives the number of the piece after it, or None.
 
@@ -446,7 +447,7 @@ def book_import_rows(
     if found["state"] != "booking" or body.number != found["next_chunk"]:
         raise DomainError("import_state", state=found["state"])
     kind = _kind(found["kind"])
-    job = _job(connection, found, hashing, zone)
+    job = _job(connection, found, hashing, rules)
     rows = _piece(connection, found, hashing, body.number)
     r = import_refusals.c
     numbers = [row.number for row in rows]
@@ -527,7 +528,7 @@ def undo_import(connection: Connection, operation: Operation, now: datetime) -> 
 
 
 def undo_import_rows(
-    connection: Connection, operation: Operation, now: datetime, hashing: Hashing, zone: tzinfo
+    connection: Connection, operation: Operation, now: datetime, hashing: Hashing, rules: CreditRules
 ) -> dict[str, Any]:
     """Take the last piece back that still stands; refusals: import_unknown, import_state."""
     body: ImportRows = operation.body
@@ -544,7 +545,7 @@ def undo_import_rows(
         )
     )
     pairs = [(row, id) for row, id in json.loads(booked or "[]")]
-    job = _job(connection, found, hashing, zone)
+    job = _job(connection, found, hashing, rules)
     kept = kind.undo(connection, operation, now, job, pairs)
     _refuse(
         connection,
@@ -552,11 +553,6 @@ def undo_import_rows(
         body.import_id,
         [(row, "", "not_undone", _json({"by": kept[id]}), (id,)) for row, id in pairs if id in kept],
     )
-    gone = [id for _, id in pairs if id not in kept]
-    for part in _cut(gone, MAX_IDS):
-        connection.execute(
-            delete(import_keys).where(import_keys.c.import_id == body.import_id, import_keys.c.subject_id.in_(part))
-        )
     is_last = body.number == 0
     connection.execute(
         update(imports)
@@ -610,7 +606,7 @@ def resume(connection: Connection, writer: Writer) -> None:
 def view(connection: Connection, actor: str, import_id: str) -> dict[str, Any]:
     """One import for `actor`; refusals: import_unknown, forbidden."""
     found = _import(connection, import_id)
-    permit(connection, actor, Permission.IMPORT, found["organization_id"])
+    _permit_looking(connection, actor, found)
     earlier = connection.scalar(
         select(imports.c.id)
         .where(
@@ -645,7 +641,7 @@ def problems(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """What is wrong with rows of an import, in the order of rows, and where the next page starts."""
     found = _import(connection, import_id)
-    permit(connection, actor, Permission.IMPORT, found["organization_id"])
+    _permit_looking(connection, actor, found)
     noted = _problems(connection, import_id)
     shown = noted[after : after + limit]
     header = _header(found["header"])
@@ -675,7 +671,7 @@ def error_file(
     Refusals: import_unknown, forbidden, import_forgotten.
     """
     found = _import(connection, import_id)
-    permit(connection, actor, Permission.IMPORT, found["organization_id"])
+    _permit_looking(connection, actor, found)
     by_row: dict[int, list[Problem]] = {}
     for problem in _problems(connection, import_id):
         by_row.setdefault(problem.row, []).append(problem)
@@ -744,6 +740,13 @@ def _permit(connection: Connection, actor: str, kind: ImportKind, organization_i
     permit(connection, actor, kind.permission, organization_id)
 
 
+def _permit_looking(connection: Connection, actor: str, found: Mapping[str, Any]) -> None:
+    """Whoever imports looks at imports, and whoever is to approve this one."""
+    approval = _kind(found["kind"]).approval
+    if approval is None or not is_permitted(connection, actor, approval, found["organization_id"]):
+        permit(connection, actor, Permission.IMPORT, found["organization_id"])
+
+
 def _import(connection: Connection, import_id: str, *, is_locked: bool = False) -> dict[str, Any]:
     query = select(imports).where(imports.c.id == import_id)
     row = connection.execute(query.with_for_update() if is_locked else query).mappings().one_or_none()
@@ -770,7 +773,7 @@ def _next(found: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _job(connection: Connection, found: Mapping[str, Any], hashing: Hashing, zone: tzinfo) -> Job:
+def _job(connection: Connection, found: Mapping[str, Any], hashing: Hashing, rules: CreditRules) -> Job:
     return Job(
         found["id"],
         found["kind"],
@@ -780,8 +783,9 @@ def _job(connection: Connection, found: Mapping[str, Any], hashing: Hashing, zon
         found["half_day_minutes"],
         _header(found["header"]),
         estates_at(connection, found["organization_id"]),
-        zone,
         hashing,
+        rules,
+        found["file_name"],
         found["booked_by"] or "",
     )
 

@@ -11,7 +11,7 @@ from jishan_server.organizations.roles import Permission
 from jishan_server.sheets.headers import Field
 from jishan_server.sheets.problems import Problem
 from jishan_server.sheets.reading import MAX_ROWS
-from jishan_server.volunteering.importing import people, tree
+from jishan_server.volunteering.importing import hours, people, tree
 from jishan_server.volunteering.importing.rows import Job, Row, Verdict
 from jishan_server.writer import Operation
 
@@ -53,5 +53,15 @@ KINDS: Final[Mapping[str, ImportKind]] = {
     ),
     "organizations": ImportKind(
         "组织", tree.FIELDS, Permission.ESTATE_WRITE, tree.judge, tree.book, chunk_rows=MAX_ROWS
+    ),
+    "hours": ImportKind(
+        "服务时长",
+        hours.FIELDS,
+        Permission.CREDIT_RECORD,
+        hours.judge,
+        hours.book,
+        hours.undo,
+        Permission.CREDIT_REVERSE,
+        Permission.CREDIT_APPROVE,
     ),
 }

@@ -5,13 +5,14 @@ Pure. A row with several mistakes names them all, so that they are put right at 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import tzinfo
 from typing import Any, Final, Literal, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
 from jishan_server.people.hashing import Hashing
 from jishan_server.sheets.cells import Cell, CellProblem, text_of, words_of
 from jishan_server.sheets.headers import Header
 from jishan_server.sheets.problems import Problem
+from jishan_server.volunteering.rules import CreditRules
 
 T = TypeVar("T")
 MAX_SHOWN: Final = 40
@@ -37,9 +38,15 @@ class Job:
     half_day_minutes: int
     header: Header
     estates: Mapping[str, tuple[str, str | None]]
-    zone: tzinfo
     hashing: Hashing = field(repr=False)
+    rules: CreditRules
+    file_name: str
     booked_by: str = ""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Whose days the scheme's are."""
+        return self.rules.zone
 
 
 State = Literal["new", "known", "bad"]

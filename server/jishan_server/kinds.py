@@ -40,7 +40,6 @@ from jishan_server.volunteering import (
     session_credits,
     signing_up,
     tasks,
-    tasks,
 )
 from jishan_server.volunteering import sessions as planning
 from jishan_server.volunteering.rules import CreditRules
@@ -130,8 +129,6 @@ BODIES: Final[dict[str, type]] = {
     "give_up": decisions.GiveUp,
     "make_task": tasks.MakeTask,
     "confirm_task": tasks.ConfirmTask,
-    "make_task": tasks.MakeTask,
-    "confirm_task": tasks.ConfirmTask,
     "make_report": reports.MakeReport,
     "decide_report": reports.DecideReport,
     "reopen_report": reports.ReopenReport,
@@ -183,9 +180,6 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "replace_card": residents.replace_card,
         "set_pin": residents.set_pin,
         "attach": attachments.attach,
-        "make_task": tasks.make_task,
-        "step_task": tasks.step_task,
-        "confirm_task": partial(tasks.confirm_task, rules=credit_rules),
         "make_task": tasks.make_task,
         "step_task": tasks.step_task,
         "confirm_task": partial(tasks.confirm_task, rules=credit_rules),

@@ -274,13 +274,6 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "tasks.step_task": Row(P.TASK_WRITE, {"event": "assigned"}),
     "tasks.step_task#sent_back": Row(P.TASK_CONFIRM, {"event": "sent_back", "note": "x"}),
     "tasks.confirm_task": Row(P.TASK_CONFIRM, {}),
-    # tasks
-    "tasks.create_task": Row(P.TASK_WRITE, {"organization_id": "{estate}", "title": "x", "need": "x"}),
-    "tasks.list_tasks": Row(Listed(P.TASK_READ)),
-    "tasks.get_task": Row(P.TASK_READ),
-    "tasks.step_task": Row(P.TASK_WRITE, {"event": "assigned"}),
-    "tasks.step_task#sent_back": Row(P.TASK_CONFIRM, {"event": "sent_back", "note": "x"}),
-    "tasks.confirm_task": Row(P.TASK_CONFIRM, {}),
     # reports
     "reports.list_own_redemptions": Row(MYSELF),
     "reports.create_own_report": Row(MYSELF, {"kind": "other", "words": "x"}),
@@ -432,12 +425,6 @@ def machines_of(office: Office, known: dict[str, str]) -> None:
     body = CreateMachine(SYSTEM, "box-0", OURS, "x")
     office.parts.writer.call(Operation("walk-machine", "create_machine", body))
     known["alert"] = str(office.ok("GET", "/alerts", as_="operator")["items"][0]["number"])
-
-
-def tasks_of(office: Office, known: dict[str, str]) -> None:
-    """A need."""
-    body = {"organization_id": OURS, "title": "x", "need": "x"}
-    known["task_id"] = office.ok("POST", "/tasks", body)["id"]
 
 
 def tasks_of(office: Office, known: dict[str, str]) -> None:

@@ -408,7 +408,8 @@ def cancel_sign_up(sign_up_id: str) -> dict[str, Any]:
 def list_my_activities(wanted: dict[str, Any]) -> dict[str, Any]:
     """Sessions to come that I may sign up for, the next one first."""
     after = read_cursor(wanted["cursor"])
-    return page(*signing_up.near(reading(), me(), parts().clock(), after, wanted["limit"]))
+    zone = parts().vending.rules.zone
+    return page(*signing_up.near(reading(), me(), parts().clock(), zone, after, wanted["limit"]))
 
 
 @activities.get("/me/sign-ups")

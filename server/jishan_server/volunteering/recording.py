@@ -47,7 +47,7 @@ from jishan_server.volunteering.judging import (
 from jishan_server.volunteering.planned import permitted, plan_of
 from jishan_server.volunteering.rules import Source
 from jishan_server.volunteering.sessions import CLOSED_BY_PLAN
-from jishan_server.volunteering.signing_up import check_running, estates_of
+from jishan_server.volunteering.signing_up import check_running, those_it_is_for
 from jishan_server.writer import Operation, Outcome
 
 MAX_ROWS: Final = 300
@@ -285,9 +285,9 @@ class _Found:
         ids |= {id for word in words for id in self._by_word(word)}
         columns = (r.id, r.estate_id, r.name, r.member_number, r.state, r.consent_state)
         query = select(*columns).where(r.id.in_(ids)).order_by(r.id).with_for_update()
-        self._people = {row.id: Person(*row) for row in connection.execute(query)}
-        self.here = _here(connection, self._session_id, list(self._people))
-        self.taken = _taken(connection, session, list(self._people))
+        self.people = {row.id: Person(*row) for row in connection.execute(query)}
+        self.here = _here(connection, self._session_id, list(self.people))
+        self.taken = _taken(connection, session, list(self.people))
 
     def person(self, row: Row) -> Person:
         """Who a row means. Refusals: attendance_row_invalid, attendance_card_unknown, attendance_person_unknown,
@@ -299,7 +299,7 @@ class _Found:
         if row.card_hash is not None:
             if row.card_hash not in self._by_card:
                 raise DomainError("attendance_card_unknown", field="card")
-            return self._people[self._by_card[row.card_hash]]
+            return self.people[self._by_card[row.card_hash]]
         if row.resident_id is not None:
             ids = [row.resident_id]
         else:
@@ -307,9 +307,9 @@ class _Found:
             ids = [self._by_number[word]] if word in self._by_number else self._by_word(word)
         if len(ids) > 1:
             raise DomainError("attendance_number_ambiguous", field="who")
-        if not ids or ids[0] not in self._people:
+        if not ids or ids[0] not in self.people:
             raise DomainError("attendance_person_unknown", field="who" if row.who else "resident_id")
-        return self._people[ids[0]]
+        return self.people[ids[0]]
 
     def _by_word(self, word: str) -> list[str]:
         """Those on the list whom a row code or the end of a member number means."""
@@ -337,7 +337,8 @@ class _Judge:
         self._session, self._now, self._zone, self._body, self._found = session, now, zone, body, found
         self._plan: Plan = plan_of(session)
         self._calendar: Calendar = calendar(connection)
-        self._estates = estates_of(connection, session["organization_id"], session["group_id"])
+        estates = {person.id: person.estate_id for person in found.people.values()}
+        self._welcome = those_it_is_for(connection, session, estates, zone)
         self._is_own = is_own
         self._seen: set[str] = set()
 
@@ -364,7 +365,7 @@ class _Judge:
             raise DomainError("attendance_person_closed", field="who", state=person.state)
         if person.consent_state == "withdrawn":
             raise DomainError("attendance_person_withdrew", field="who")
-        if person.estate_id not in self._estates:
+        if person.id not in self._welcome:
             raise DomainError("attendance_elsewhere", field="who")
 
     def _span(self, row: Row, known: RowMapping | None) -> Span | None:

@@ -2,7 +2,7 @@
 
 Whoever cancels gives the place to the first who waits, in the same transaction, and that person is told. Nobody signs
 up for two sessions at the same time. An activity is for the people of its node (an estate's for that estate, a street's
-for all estates below it); a group without a home, or whose home lies above estates, brings people of others too.
+for all estates below it); a group brings its members, and the people of its home, which may be more than one estate.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, func, insert, or_, select, update
 
 from jishan_server import audit
 from jishan_server.db import from_ms, to_ms
@@ -22,6 +22,7 @@ from jishan_server.organizations import tree
 from jishan_server.organizations.roles import SYSTEM, Permission, resident_of_actor, scope
 from jishan_server.organizations.tables import groups
 from jishan_server.people.credentials import masked
+from jishan_server.people.membership_tables import memberships
 from jishan_server.people.messages import Message, tell
 from jishan_server.people.residents import estate_of
 from jishan_server.people.tables import residents
@@ -46,7 +47,7 @@ class CancelSignUp:
     sign_up_id: str
 
 
-def sign_up(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+def sign_up(connection: Connection, operation: Operation, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
     """Sign somebody up, or put them on the waiting list; who is on it already stays where they are.
 
     Residents sign up until the activity's deadline, staff for them until the session ends.
@@ -65,7 +66,7 @@ def sign_up(connection: Connection, operation: Operation, now: datetime) -> dict
         raise DomainError("sign_up_person_closed", state=person["state"])
     if person["consent_state"] == "withdrawn":
         raise DomainError("attendance_person_withdrew", field="resident_id")
-    if person["estate_id"] not in estates_of(connection, session["organization_id"], session["group_id"]):
+    if body.resident_id not in those_it_is_for(connection, session, {body.resident_id: person["estate_id"]}, zone):
         raise DomainError("sign_up_elsewhere")
     u = sign_ups.c
     known = connection.execute(
@@ -165,20 +166,32 @@ def check_running(session: RowMapping) -> None:
         raise DomainError("activity_cancelled", id=session["activity_id"])
 
 
-def estates_of(connection: Connection, organization_id: str, group_id: str | None) -> frozenset[str]:
-    """The nodes whose people an activity is for: those above, at and below its node, and its group's home.
+def those_it_is_for(
+    connection: Connection, session: RowMapping, estates: Mapping[str, str], zone: ZoneInfo
+) -> frozenset[str]:
+    """Those among people (id -> estate) whom a session's activity is for.
 
-    A group without a home brings people of every estate.
+    That is who belongs above, at or below its node, or the home of its group (everybody for a group without one), and
+    the members that the group has on the session's day.
     """
-    reached = _around(connection, organization_id)
-    if group_id is None:
-        return reached
-    home = connection.execute(select(groups.c.organization_id).where(groups.c.id == group_id)).one_or_none()
-    if home is None:
-        return reached
-    if home.organization_id is None:
-        return reached | tree.below(connection, tree.path(connection, organization_id)[0].id)
-    return reached | _around(connection, home.organization_id)
+    nodes = _around(connection, session["organization_id"])
+    members: frozenset[str] = frozenset()
+    group_id = session["group_id"]
+    if group_id is not None:
+        home = connection.scalar(select(groups.c.organization_id).where(groups.c.id == group_id))
+        if home is None:
+            return frozenset(estates)
+        nodes |= _around(connection, home)
+        m = memberships.c
+        query = select(m.resident_id).where(m.group_id == group_id, m.resident_id.in_(estates))
+        members = frozenset(connection.scalars(query.where(_is_on(session["starts_at"], zone))))
+    return frozenset(id for id, estate_id in estates.items() if estate_id in nodes or id in members)
+
+
+def _is_on(at: datetime, zone: ZoneInfo) -> ColumnElement[bool]:
+    """A membership holds on the local day of an instant."""
+    m, day = memberships.c, at.astimezone(zone).date().isoformat()
+    return and_(m.from_day <= day, or_(m.to_day.is_(None), m.to_day >= day))
 
 
 def _around(connection: Connection, organization_id: str) -> frozenset[str]:
@@ -241,7 +254,12 @@ def mine(
 
 
 def near(
-    connection: Connection, resident_id: str, now: datetime, after: tuple[int, str] | None, limit: int
+    connection: Connection,
+    resident_id: str,
+    now: datetime,
+    zone: ZoneInfo,
+    after: tuple[int, str] | None,
+    limit: int,
 ) -> tuple[list[dict[str, Any]], tuple[int, str] | None]:
     """Sessions to come that a resident may sign up for, the next one first, and where the next page starts.
 
@@ -251,9 +269,8 @@ def near(
     s, a, u = sessions.c, activities.c, sign_ups.c
     query = planned_sessions().add_columns(a.description, a.risk_note, a.contact, a.person_in_charge, a.activity_type)
     query = query.where(a.state == "published", s.state == "open", s.ends_at > now)
-    query = query.where(
-        or_(a.organization_id.in_(_around(connection, estate_id)), a.group_id.in_(_groups(resident_id)))
-    )
+    mine = select(memberships.c.group_id).where(memberships.c.resident_id == resident_id, _is_on(now, zone))
+    query = query.where(or_(a.organization_id.in_(_around(connection, estate_id)), a.group_id.in_(mine)))
     if after is not None:
         at = from_ms(after[0])
         query = query.where(or_(s.starts_at > at, and_(s.starts_at == at, s.id > after[1])))
@@ -281,10 +298,6 @@ def near(
     ]
     last = (to_ms(rows[limit - 1]["starts_at"]), rows[limit - 1]["id"]) if len(rows) > limit else None
     return found, last
-
-
-def _groups(resident_id: str) -> list[str]:
-    return []
 
 
 def view(connection: Connection, sign_up_id: str) -> dict[str, Any]:

@@ -47,44 +47,6 @@ TEXTS: Final[dict[str, Words]] = {
         "somebody else will look at it. Ticket {ticket}.",
     ),
     # Credits
-    # Redemptions
-    "redemption_in_doubt": Words(
-        "这次还不能确认有没有出货，您的{points}分先留着，不会丢，{month}月{day}日前答复您。编号{ticket}。",
-        "We cannot tell yet whether your item came out. Your {points} points are kept and will not be lost; "
-        "you will have an answer by {answer_by}. Ticket {ticket}.",
-    ),
-    "redemption_refunded": Words(
-        "这次没有出货，{points}分已经退回，现在可用。编号{ticket}。",
-        "Your item did not come out. {points} points are back and can be used now. Ticket {ticket}.",
-    ),
-    "redemption_proved": Words(
-        "机器后来查明，这件已经出货，{points}分已扣。您没有拿到的话，请告诉我们，编号{ticket}。",
-        "The machine has found out that your item came out; {points} points were taken. If you did not get it, "
-        "please tell us. Ticket {ticket}.",
-    ),
-    "redemption_decided_for": Words(
-        "已经核实，{points}分退回给您了，现在可用。编号{ticket}。",
-        "It was checked: {points} points are back and can be used now. Ticket {ticket}.",
-    ),
-    "redemption_decided_against": Words(
-        "已经核实，这件已经出货，{points}分已扣。您不同意的话，请告诉我们，编号{ticket}。",
-        "It was checked: your item came out, and {points} points were taken. If you do not agree, please tell us. "
-        "Ticket {ticket}.",
-    ),
-    "report_received": Words(
-        "您反映的问题收到了，{month}月{day}日前答复您。编号{ticket}。",
-        "We have your report and will answer by {answer_by}. Ticket {ticket}.",
-    ),
-    "report_given_back": Words(
-        "您反映的问题有结果了，积分已经在您的账户里。编号{ticket}。",
-        "There is an answer to your report: the points are in your account. Ticket {ticket}.",
-    ),
-    "report_refused": Words(
-        "您反映的问题有结果了，积分没有退回，原因：{reason}。您不同意的话，可以再提一次，由另一位工作人员复核。编号{ticket}。",
-        "There is an answer to your report: no points go back, because: {reason}. If you do not agree, ask once more; "
-        "somebody else will look at it. Ticket {ticket}.",
-    ),
-    # Credits
     "credit_booked": Words(
         "您参加“{activity}”得了{points}分，现在可用。不是您本人参加的，请告诉我们。",
         'You earned {points} points for "{activity}"; they can be used now. If this was not you, please tell us.',

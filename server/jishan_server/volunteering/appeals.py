@@ -17,7 +17,7 @@ from jishan_server import audit
 from jishan_server.errors import DomainError
 from jishan_server.ids import timed_derived_id
 from jishan_server.instants import iso
-from jishan_server.organizations.roles import Permission, permit
+from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.people.messages import Message, tell
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.attendance import mark_credited
@@ -59,7 +59,8 @@ def file_appeal(connection: Connection, operation: Operation, now: datetime, set
     if not body.reason.strip():
         raise DomainError("reason_required")
     row = locked(connection, {body.credit_id}).get(body.credit_id)
-    if row is None:
+    # A resident learns of no credit but their own.
+    if row is None or resident_of_actor(body.actor) not in (None, row["resident_id"]):
         raise DomainError("credit_unknown", id=body.credit_id)
     permit(connection, body.actor, Permission.APPEAL_WRITE, row["estate_id"], about=row["resident_id"])
     about, decided_at = _about(connection, row, body.wanted_minutes)

@@ -4,9 +4,9 @@ Rules, in the order in which they are looked at: each row's hash is of its words
 writer's chain is whole; a closed day has its root; each row moves points between two accounts that exist; each hold
 ended at most once, as a whole; each transfer was taken back at most once, as a whole; each cached balance and chain of
 rows is what the rows come to; the sum of all accounts is 0; no account is past its limit; no points end before their
-account's next expiry; each checkpoint is the fold of its rows; an account that was merged or closed keeps
-nothing but what its open holds set aside. Other packages give checks of their own. Sums are made by the database;
-hashes in ranges, by as many processes as there are cores.
+account's next expiry; each checkpoint is the fold of its rows; an account that was merged or closed keeps nothing but
+what its open holds set aside; a note's words are those of its hash. Other packages give checks of their own. Sums are
+made by the database; hashes in ranges, by as many processes as there are cores.
 Source: architecture and decisions, "The ledger"; performance, P7.
 """
 
@@ -27,7 +27,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.pool import StaticPool
 
 from jishan_server.db import make_engine
-from jishan_server.ledger import digest, history, lots, onward, store
+from jishan_server.ledger import digest, history, lots, notes, onward, store
 from jishan_server.ledger.model import BATCH_STEP
 
 # Below this a second process costs more than it saves.
@@ -36,6 +36,8 @@ PARALLEL_FROM_ROWS: Final = 200_000
 RANGE_BATCHES: Final = 5_000
 # Rows fetched at once.
 FETCH: Final = 2_000
+# Rows whose changes are summed at once: few enough for SQLite to sort them within the processor's cache.
+SUMMED_ROWS: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def verify(connection: Connection, further: Sequence[Check] = (), processes: int
     checked: dict[str, int] = {}
     rows = partial(check_rows, processes=processes or os.cpu_count() or 1)
     own: list[Check] = [rows, _chains, _days, _accounts, _holds, _reversals]
-    own += [check_balances, _sum, _limits, _expiries, _checkpoints, _endings]
+    own += [check_balances, _sum, _limits, _expiries, _checkpoints, _endings, _notes]
     for check in (*own, *further):
         result = check(connection)
         checked[result.rule] = result.count
@@ -117,8 +119,10 @@ _TEXT: Final = " || '\x1f' || ".join(
         *(f"coalesce(t.{name}, 0)" for name in ("pending", "reverses", "expires_at", "occurred_at")),
     ]
 )
+# The hash of its note, where it has one, comes last.
+_NOTE: Final = "CASE WHEN t.note IS NULL THEN '' ELSE '\x1f' || t.note END"
 _ROWS: Final = f"""
-SELECT t.sequence, {_TEXT}, t.row_hash, t.recorded_at
+SELECT t.sequence, {_TEXT} || {_NOTE}, t.row_hash, t.recorded_at
 FROM transfers t LEFT JOIN accounts d ON d.number = t.debit LEFT JOIN accounts c ON c.number = t.credit
 WHERE t.sequence >= :low AND t.sequence < :high ORDER BY t.sequence
 """
@@ -243,10 +247,10 @@ _SIDES: Final = """
     -sum(CASE WHEN kind IN ('post', 'capture', 'reversal') THEN points ELSE 0 END) AS posted,
     sum(CASE kind WHEN 'hold' THEN points WHEN 'capture' THEN -points WHEN 'void' THEN -points ELSE 0 END) AS held,
     max(sequence) AS last, sum(sequence - debit_previous) AS steps
-  FROM transfers WHERE debit_previous IS NOT NULL GROUP BY debit
+  FROM transfers WHERE debit_previous IS NOT NULL AND sequence >= :low AND sequence < :high GROUP BY debit
   UNION ALL
   SELECT credit, sum(points), 0, max(sequence), sum(sequence - credit_previous)
-  FROM transfers WHERE credit_previous IS NOT NULL GROUP BY credit
+  FROM transfers WHERE credit_previous IS NOT NULL AND sequence >= :low AND sequence < :high GROUP BY credit
 """
 
 
@@ -349,25 +353,36 @@ def _reversals(connection: Connection) -> Checked:
 
 def check_balances(connection: Connection) -> Checked:
     """Each cached balance and each account's chain of rows is what the rows come to."""
-    total = _number(connection, "SELECT count(*) FROM balances")
-    row = _first(
-        connection,
-        f"""
-        SELECT a.id, b.posted, b.held, b.last_sequence, r.posted AS made_posted, r.held AS made_held,
-          r.last AS made_last, r.steps
-        FROM (
-          SELECT number, sum(posted) AS posted, sum(held) AS held, max(last) AS last, sum(steps) AS steps
-          FROM ({_SIDES} UNION ALL SELECT number, 0, 0, 0, 0 FROM balances) AS sides GROUP BY number
-        ) AS r JOIN balances b ON b.number = r.number JOIN accounts a ON a.number = b.number
-        WHERE b.posted <> r.posted OR b.held <> r.held OR b.last_sequence <> r.last OR r.steps <> r.last
-        ORDER BY b.number LIMIT 1
-        """,
-    )
-    if row is None:
-        return Checked("balances", total)
-    expected = f"posted {row['made_posted']}, held {row['made_held']}, newest row {row['made_last']}"
-    found = f"posted {row['posted']}, held {row['held']}, newest row {row['last_sequence']}, steps to {row['steps']}"
-    return Checked("balances", total, Break("balances", "balances", row["id"], expected, found))
+    made: dict[int, tuple[int, int, int, int]] = {}
+    for low, high in _spans(connection):
+        for number, *sums in connection.execute(text(_SIDES), {"low": low, "high": high}):
+            posted, held, last, steps = map(int, sums)
+            before = made.get(number, (0, 0, 0, 0))
+            made[number] = (before[0] + posted, before[1] + held, max(before[2], last), before[3] + steps)
+    cached = connection.execute(
+        text(
+            """
+            SELECT b.number, a.id, b.posted, b.held, b.last_sequence
+            FROM balances b JOIN accounts a ON a.number = b.number ORDER BY b.number
+            """
+        )
+    ).all()
+    for number, id, *found in cached:
+        *expected, steps = made.get(number, (0, 0, 0, 0))
+        if found != expected or steps != expected[2]:
+            words = "posted {}, held {}, newest row {}"
+            told = f"{words.format(*found)}, steps to {steps}"
+            return Checked("balances", len(cached), Break("balances", "balances", id, words.format(*expected), told))
+    return Checked("balances", len(cached))
+
+
+def _spans(connection: Connection) -> Iterator[tuple[int, int]]:
+    """Ranges of sequences that hold every row, of some SUMMED_ROWS each."""
+    query = text("SELECT count(*), coalesce(min(sequence), 0), coalesce(max(sequence), -1) FROM transfers")
+    total, first, last = connection.execute(query).one()
+    step = max(1, (last + 1 - first) * SUMMED_ROWS // max(total, 1))
+    for low in range(first, last + 1, step):
+        yield low, low + step
 
 
 def _sum(connection: Connection) -> Checked:
@@ -484,3 +499,24 @@ def _endings(connection: Connection) -> Checked:
             expected = f"{one.held} posted, {one.held} held, 0 owed"
             return Checked("endings", total, Break("endings", "balances", one.id, expected, kept))
     return Checked("endings", total)
+
+
+def _notes(connection: Connection) -> Checked:
+    """Each note that is not forgotten has the words of its hash, and each hash in a row has its note."""
+    kept = connection.execute(text("SELECT id, salt, words, hash FROM notes ORDER BY id"))
+    count = 0
+    for id, salt, words, hash in kept:
+        count += 1
+        if words is not None and (made := notes.hash_of(words, salt)) != hash:
+            return Checked("notes", count, Break("notes", "notes", id, hash, made))
+    for table, row in (("transfers", "r.id"), ("endings", "CAST(r.number AS VARCHAR)")):
+        without = _first(
+            connection,
+            f"""
+            SELECT {row} AS id, r.note FROM {table} r LEFT JOIN notes n ON n.hash = r.note
+            WHERE r.note IS NOT NULL AND n.id IS NULL LIMIT 1
+            """,
+        )
+        if without is not None:
+            return Checked("notes", count, Break("notes", table, without["id"], f"note {without['note']}", "none"))
+    return Checked("notes", count)

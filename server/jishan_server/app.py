@@ -46,7 +46,6 @@ from jishan_server.api.residents import residents
 from jishan_server.api.rules import rules
 from jishan_server.api.staff import staff
 from jishan_server.api.tasks import tasks
-from jishan_server.api.tasks import tasks
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.parts import Parts
 from jishan_server.reading import db, reading
@@ -133,7 +132,6 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         personal,
         redemptions,
         reports,
-        tasks,
         tasks,
         activities,
         attendance,

@@ -690,29 +690,6 @@ CODES: Final[dict[str, Code]] = {
         "Who took part or wrote it down cannot confirm it; please ask a colleague. Nothing was changed.",
     ),
     "task_unknown": Code(404, "没有找到这项任务。", "There is no such task."),
-    # Tasks
-    "task_minutes": Code(
-        409,
-        "还有人没有写时长，请先退回补上。没有改动。",
-        "Somebody's minutes are missing; please send it back first. Nothing was changed.",
-    ),
-    "task_not_there": Code(
-        409, "任务现在不能做这一步，没有改动。", "The task is not at that point. Nothing was changed."
-    ),
-    "task_part": Code(
-        422,
-        "这一步要写明谁来办，角色要对应（{part}）。没有改动。",
-        "This step names people of other parts (not {part}), or needs one. Nothing was changed.",
-    ),
-    "task_people_many": Code(
-        422, "一项任务最多 {limit} 人，没有改动。", "A task has at most {limit} people. Nothing was changed."
-    ),
-    "task_same_person": Code(
-        403,
-        "参加的人和登记办结的人不能自己确认，请另一位同事确认。没有改动。",
-        "Who took part or wrote it down cannot confirm it; please ask a colleague. Nothing was changed.",
-    ),
-    "task_unknown": Code(404, "没有找到这项任务。", "There is no such task."),
     # Machines, planograms and redemptions
     "another_redemption_open": Code(
         409,

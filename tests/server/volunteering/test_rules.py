@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -272,3 +273,8 @@ def test_points_are_booked_by_one_way_only() -> None:
 
 def test_the_diagram_has_every_arrow() -> None:
     assert len(mermaid().splitlines()) == len(TRANSITIONS) + 2
+
+
+def test_the_page_draws_the_table() -> None:
+    page = Path(__file__).parents[3] / "docs" / "volunteering.md"
+    assert f"```mermaid\n{mermaid()}\n```" in page.read_text("utf-8")

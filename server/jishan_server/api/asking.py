@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import secrets
 import uuid
 from collections.abc import Collection
 from typing import Any, Final
@@ -112,6 +113,11 @@ def note_access(what: str, resident_id: str | None = None, people: int = 1) -> N
         parts().writer.enqueue(Operation(uuid.uuid4().hex, "note_access", body), lambda answer: None)
     except DatabaseUnavailable as error:
         log.error("access_not_noted", reason=error.reason, what=what, resident_id=resident_id, actor=body.actor)
+
+
+def fresh_salt() -> str:
+    """A salt for words that a person wrote (`ledger.notes`): 128 random bits, as hex."""
+    return secrets.token_hex(16)
 
 
 def language() -> Language:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from flask import Response
 
 from jishan_server.api import schemas
-from jishan_server.api.asking import actor, caller, change, language, me, parts
+from jishan_server.api.asking import actor, caller, change, fresh_salt, language, me, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.api.residents import edited
@@ -138,7 +138,7 @@ def block_my_card(body: dict[str, str], card_id: str) -> dict[str, Any]:
 @mine.answers(200, schemas.Resident)
 def close_me(body: dict[str, str]) -> dict[str, Any]:
     """Close my account for good: points end as soon as no redemption is open, and this token ends at once."""
-    return change("close_resident", merging.CloseResident(actor(), me(), body["reason"]))
+    return change("close_resident", merging.CloseResident(actor(), me(), body["reason"], fresh_salt()))
 
 
 def _zone() -> ZoneInfo:

@@ -5,7 +5,8 @@
 - `export` gives a person every row about them, from every table that has a `resident_id`, those of later versions too.
   A column whose `info` says `not_exported`, and hashes of any kind, stay inside; files are fetched one by one.
 - `erase` cannot be undone. It forgets what says who somebody is, here and in every nullable column whose `info` says
-  `personal`, and the files about that person alone; points, hours and the ledger keep the pseudonym (the id and member number), so that sums stay right.
+  `personal`, with the files about that person alone and the words beside their ledger rows. Points, hours and the
+  ledger keep the pseudonym (the id and member number), so that sums stay right.
 - What is removed by age is the list of who looked (`access_log_months`), and tokens that have ended. Service records,
   the ledger and the audit log are never removed: the rules ask for ten years and more.
 
@@ -24,6 +25,7 @@ from jishan_server.db import all_tables
 from jishan_server.errors import DomainError
 from jishan_server.ids import derived_id
 from jishan_server.instants import iso
+from jishan_server.ledger import notes
 from jishan_server.ledger.store import Mark, balances, freeze, statement
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.people import accounts, consents, sessions
@@ -42,7 +44,7 @@ MAX_REMOVED_AT_ONCE: Final = 2_000
 PAGE: Final = 500
 """Entries of the ledger read at a time for an export."""
 ERASED_NAME: Final = "已匿名"
-SECRET_WORDS: Final = ("hash", "password", "token", "secret")
+SECRET_WORDS: Final = ("hash", "password", "token", "secret", "salt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,8 @@ def erase(connection: Connection, operation: Operation, now: datetime) -> dict[s
         personal = [column.name for column in table.columns if column.info.get("personal")]
         if personal and "resident_id" in table.c:
             connection.execute(update(table).where(table.c.resident_id.in_(ids)).values(dict.fromkeys(personal)))
+    for id in ids:
+        notes.forget(connection, id)
     _forget_answers(connection, ids)
     audit.record(
         connection,

@@ -218,6 +218,19 @@ def test_erasing_leaves_the_sums_and_no_word_of_the_person(office: Office, tmp_p
     office.ok("POST", f"/residents/{office.people.residents[1].id}/cards", {"uid": "A1B2C3D4"})
 
 
+def test_a_record_goes_with_the_one_it_was_merged_into(both: Office) -> None:
+    first, second = both.people.residents[:2]
+    body = {"into_id": second.id, "reason": "同一人"}
+    both.ok("POST", f"/residents/{first.id}/merge", body, as_="admin")
+    told = both.ok("GET", f"/residents/{second.id}/export", as_="admin")
+    assert {row["resident_id"] for row in told["records"]["consents"]} == {first.id, second.id}
+    both.ok("POST", f"/residents/{second.id}/erase", ERASURE, as_="admin")
+    with both.parts.engine.connect() as connection:
+        names = connection.scalars(select(residents.c.name).where(residents.c.id.in_([first.id, second.id]))).all()
+        assert names == ["已匿名"] * 2
+        assert connection.scalar(select(func.count()).select_from(cards).where(cards.c.ending != "")) == 4
+
+
 def test_nothing_is_erased_by_mistake(office: Office) -> None:
     id = office.people.residents[0].id
     for body in ({"reason": "asked"}, {"reason": "asked", "cannot_be_undone": False}, ERASURE | {"reason": "x"}):
@@ -309,7 +322,8 @@ def test_a_person_closes_their_own_account(office: Office) -> None:
     office.refused(401, "token_invalid", "GET", "/me", as_=None, headers=headers)
 
 
-def test_duplicates_are_shown_with_their_evidence_and_dismissed_for_good(office: Office) -> None:
+def test_duplicates_are_shown_with_their_evidence_and_dismissed_for_good(both: Office) -> None:
+    office = both
     first = office.ok("POST", "/residents", WHOLE)
     second = office.ok("POST", "/residents", WHOLE | {"building": "9", "consent": None})
     office.ok("POST", "/residents", {"estate_id": "jiangpan", "name": "王小明", "building": "9"})

@@ -69,6 +69,21 @@ def test_a_frozen_resident_is_refused(world: World, box: Box) -> None:
     assert refused(world, box, Credential(card=resident.card)) == "resident_frozen"
 
 
+def test_who_has_not_agreed_yet_is_asked_and_a_second_tap_lets_the_redemption_go_on(world: World, box: Box) -> None:
+    asked = residents.CreateResident(SYSTEM, "jiangpan", "吴新人", consent=None)
+    made = world.call("create_resident", asked)
+    world.call("bind_card", residents.BindCard(SYSTEM, made["id"], *residents.hashed_card(world.hashing, "CAFEBABE")))
+    card = Credential(card="CAFEBABE")
+    assert refused(world, box, card, redemption_id="a" * 32) == "consent_needed"
+    world.tick(seconds=5)
+    # The same question asked again is no second tap.
+    assert refused(world, box, card, redemption_id="a" * 32) == "consent_needed"
+    # Nothing is owned yet, but the person is known and has agreed.
+    assert refused(world, box, card) == "not_enough_points"
+    world.tick(seconds=5)
+    assert refused(world, box, card) == "not_enough_points"
+
+
 def test_a_resident_of_another_estate_is_refused(world: World, box: Box) -> None:
     world.call("create_organization", CreateOrganization(SYSTEM, "qingyijiang", "estate", "河畔", "hepan"))
     made = world.call("create_resident", residents.CreateResident(SYSTEM, "hepan", "吴邻居"))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jishan_server.api import schemas
-from jishan_server.api.asking import actor, change, note_access, operation_id, parts
+from jishan_server.api.asking import actor, change, fresh_salt, note_access, operation_id, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.errors import DomainError
@@ -83,7 +83,7 @@ def unfreeze_resident(body: dict[str, str], resident_id: str) -> dict[str, Any]:
 @residents.answers(200, schemas.Resident)
 def merge_residents(body: dict[str, str], resident_id: str) -> dict[str, Any]:
     """End this record for another one of the same person, which gets its cards and points; the answer is that one."""
-    merger = merging.MergeResidents(actor(), resident_id, body["into_id"], body["reason"])
+    merger = merging.MergeResidents(actor(), resident_id, body["into_id"], body["reason"], fresh_salt())
     return change("merge_residents", merger, key_required=True)
 
 
@@ -92,7 +92,7 @@ def merge_residents(body: dict[str, str], resident_id: str) -> dict[str, Any]:
 @residents.answers(200, schemas.Resident)
 def close_resident(body: dict[str, str], resident_id: str) -> dict[str, Any]:
     """Close this record for good: its points end as soon as no redemption is open."""
-    closing = merging.CloseResident(actor(), resident_id, body["reason"])
+    closing = merging.CloseResident(actor(), resident_id, body["reason"], fresh_salt())
     return change("close_resident", closing, key_required=True)
 
 

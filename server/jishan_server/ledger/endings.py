@@ -24,8 +24,9 @@ def merge(
     actor: str,
     now: datetime,
     zone: tzinfo = digest.SCHEME_ZONE,
+    note: str | None = None,
 ) -> None:
-    """Merge an account that holds points into another of the same kind, with what is owed.
+    """Merge an account that holds points into another of the same kind, with what is owed; a note may say why.
 
     Refusals: same_account, account_unknown, account_merged or account_closed (either of the two is), account_frozen,
     clock_in_doubt.
@@ -38,12 +39,17 @@ def merge(
         assert into.owed_id is not None, "accounts of one kind are merged"
         owed, into_owed = _numbers(connection, [old.owed_id, into.owed_id])
         heirs[owed] = into_owed
-    _end(connection, heirs, actor, now)
+    _end(connection, heirs, actor, now, note)
     settle(connection, [old.number], now, zone)
 
 
 def close(
-    connection: Connection, account_id: str, actor: str, now: datetime, zone: tzinfo = digest.SCHEME_ZONE
+    connection: Connection,
+    account_id: str,
+    actor: str,
+    now: datetime,
+    zone: tzinfo = digest.SCHEME_ZONE,
+    note: str | None = None,
 ) -> bool:
     """Close an account that holds points; gives whether it is closed now, or waits for its open holds.
 
@@ -56,7 +62,7 @@ def close(
     assert one.expired_id is not None, "points end only where the account says they go"
     ids = [one.expired_id] if one.owed_id is None else [one.expired_id, one.owed_id]
     expired, *owed = _numbers(connection, ids)
-    _end(connection, dict.fromkeys([one.number, *owed], expired), actor, now)
+    _end(connection, dict.fromkeys([one.number, *owed], expired), actor, now, note)
     settle(connection, [one.number], now, zone)
     return is_closed(connection, account_id)
 
@@ -108,9 +114,10 @@ def _numbers(connection: Connection, ids: list[str]) -> list[int]:
     return [found[id] for id in ids]
 
 
-def _end(connection: Connection, heirs: Mapping[int, int], actor: str, now: datetime) -> None:
+def _end(connection: Connection, heirs: Mapping[int, int], actor: str, now: datetime, note: str | None) -> None:
     """Write down the heirs, by number, of accounts that end."""
-    rows = [{"number": number, "heir": heir, "actor": actor, "recorded_at": now} for number, heir in heirs.items()]
+    how = {"actor": actor, "recorded_at": now, "note": note}
+    rows = [{"number": number, "heir": heir, **how} for number, heir in heirs.items()]
     connection.execute(insert(tables.endings), rows)
     connection.execute(
         update(tables.balances).where(tables.balances.c.number == bindparam("ended")).values(heir=bindparam("to")),

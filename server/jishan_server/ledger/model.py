@@ -69,7 +69,7 @@ class Transfer:
     A hold's `debit` is whose points are set aside, its `credit` where a capture takes them. A capture or void names
     its hold by `pending_id`, a reversal its transfer by `reverses_id`; their accounts and points may be empty and 0, or
     must be exactly the hold's (for a reversal: exactly the opposite). `expires_at` is for a post: when the credited
-    points end. Texts are codes and ids, never free words.
+    points end. Texts are codes and ids, never free words; those lie in a note, whose hash `note` is (`ledger.notes`).
     """
 
     id: str
@@ -85,6 +85,7 @@ class Transfer:
     reverses_id: str | None = None
     expires_at: datetime | None = None
     occurred_at: datetime | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +242,7 @@ Row = tuple[
     int,  # recorded_at
     int,  # debit_previous, the sequence of the account's row before; UNCHAINED if it has no cached balance
     int,  # credit_previous
+    str,  # note, the hash of its words; empty without one
     bytes,  # row_hash
 ]
 
@@ -260,13 +262,15 @@ class Applied:
     answers: list[Booked | Refused]
 
 
-def row_hash(words: Words) -> bytes:
+def row_hash(words: Words, note: str | None = None) -> bytes:
     """SHA-256 of a row's words, joined by U+001F: tells a replay from a conflict, and is the row's digest leaf.
 
-    What is missing is written as nothing, or 0.
+    What is missing is written as nothing, or 0; the hash of a note, where there is one, comes last.
     """
     text = _WORDS_FORM % words
     assert text.count(_SEPARATOR) == 14, "codes and ids hold no U+001F"
+    if note is not None:
+        text = f"{text}{_SEPARATOR}{note}"
     return _sha256(text.encode()).digest()
 
 
@@ -348,7 +352,8 @@ class _Judge:
             0 if expires_at is None else to_ms(expires_at),
             0 if occurred_at is None else to_ms(occurred_at),
         )
-        digest = row_hash(words)
+        note = transfer.note
+        digest = row_hash(words, note)
         debit, credit = self.accounts.get(debit_id), self.accounts.get(credit_id)
         if before is not None:
             if before.row_hash != digest:
@@ -369,7 +374,7 @@ class _Judge:
         if kind is _REVERSAL:
             self._borrow(transfer, debit, points)
         self._causes.add(key)
-        self._insert(kind, debit, credit, words, digest)
+        self._insert(kind, debit, credit, words, digest, note)
         if kind is _POST:
             self._after_credit(transfer, debit, credit, words[13])
         elif kind is _VOID:
@@ -491,7 +496,9 @@ class _Judge:
         )
         self._insert(_POST, debit, credit, words, row_hash(words))
 
-    def _insert(self, kind: Kind, debit: Standing, credit: Standing, words: Words, digest: bytes) -> None:
+    def _insert(
+        self, kind: Kind, debit: Standing, credit: Standing, words: Words, digest: bytes, note: str | None = None
+    ) -> None:
         """Write the row, and move the points on the copies of its accounts."""
         points = words[4]
         sequence = self._sequence
@@ -511,7 +518,7 @@ class _Judge:
             credit_previous, credit.last_sequence = credit.last_sequence, sequence
             credit.posted += points
         id, name, debit_id, credit_id = words[:4]
-        added = (self._now_ms, debit_previous, credit_previous, digest)
+        added = (self._now_ms, debit_previous, credit_previous, note or "", digest)
         self.rows.append((sequence, id, name, debit.facts.number, credit.facts.number, *words[4:], *added))
         self._transfers[id] = Known(sequence, name, debit_id, credit_id, points, digest)
 

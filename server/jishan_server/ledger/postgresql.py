@@ -50,15 +50,20 @@ LEFT JOIN (SELECT * FROM clock_checks ORDER BY number DESC LIMIT 1) AS c ON true
 # One statement, and so one round trip, for all that a batch writes.
 _WRITE: Final = """
 WITH inserted AS (
-  INSERT INTO transfers SELECT sequence, id, kind, debit, credit, points, cause_type, cause_id, cause_revision, actor,
+  INSERT INTO transfers (sequence, id, kind, debit, credit, points, cause_type, cause_id, cause_revision, actor,
+    reason, rule_version, pending, reverses, expires_at, occurred_at, recorded_at, debit_previous, credit_previous,
+    note, row_hash)
+  SELECT sequence, id, kind, debit, credit, points, cause_type, cause_id, cause_revision, actor,
     reason, nullif(rule_version, ''), nullif(pending, 0), nullif(reverses, 0), nullif(expires_at, 0),
-    nullif(occurred_at, 0), recorded_at, nullif(debit_previous, -1), nullif(credit_previous, -1), row_hash
+    nullif(occurred_at, 0), recorded_at, nullif(debit_previous, -1), nullif(credit_previous, -1), nullif(note, ''),
+    row_hash
   FROM unnest(
     %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[],
     %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-    %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[]
+    %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::bytea[]
   ) AS n (sequence, id, kind, debit, credit, points, cause_type, cause_id, cause_revision, actor, reason,
-    rule_version, pending, reverses, expires_at, occurred_at, recorded_at, debit_previous, credit_previous, row_hash)
+    rule_version, pending, reverses, expires_at, occurred_at, recorded_at, debit_previous, credit_previous, note,
+    row_hash)
 ), updated AS (
   UPDATE balances b
   SET posted = n.posted, held = n.held, next_expiry_at = nullif(n.next_expiry_at, 0), last_sequence = n.last
@@ -76,7 +81,7 @@ FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]
 WHERE b.number = n.number
 """
 # Columns of a row that are texts; the last is the hash, and the others are whole numbers.
-_TEXTS: Final = (1, 2, 6, 7, 9, 10, 11)
+_TEXTS: Final = (1, 2, 6, 7, 9, 10, 11, 19)
 
 
 def _integers(column: Iterable[int]) -> str:

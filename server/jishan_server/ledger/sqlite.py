@@ -40,8 +40,11 @@ FROM batches b LEFT JOIN clock_checks c ON c.number = (SELECT max(number) FROM c
 ORDER BY b.serial DESC LIMIT 1
 """
 _INSERT: Final = """
-INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, 0), nullif(?, 0),
-  nullif(?, 0), nullif(?, 0), ?, nullif(?, -1), nullif(?, -1), ?)
+INSERT INTO transfers (sequence, id, kind, debit, credit, points, cause_type, cause_id, cause_revision, actor, reason,
+  rule_version, pending, reverses, expires_at, occurred_at, recorded_at, debit_previous, credit_previous, note,
+  row_hash)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, 0), nullif(?, 0), nullif(?, 0), nullif(?, 0), ?,
+  nullif(?, -1), nullif(?, -1), nullif(?, ''), ?)
 """
 _BATCH: Final = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _BALANCE: Final = """

@@ -124,6 +124,7 @@ class Line:
     expires_at: datetime | None
     occurred_at: datetime | None
     recorded_at: datetime
+    note: str | None
 
     @property
     def available(self) -> int:
@@ -523,6 +524,7 @@ def statement(
                 row["expires_at"],
                 row["occurred_at"],
                 row["recorded_at"],
+                row["note"],
             )
         )
         before = row["credit_previous"] if is_credit else row["debit_previous"]

@@ -88,7 +88,23 @@ endings: Final = Table(
     Column("heir", BigInteger, nullable=False),
     Column("actor", String(ACCOUNT_ID), nullable=False),
     Column("recorded_at", Instant, nullable=False),
+    # The hash of the note that says why.
+    Column("note", String(64)),
     CheckConstraint("number <> heir", name="two_accounts"),
+)
+
+# What people wrote about a movement. The words and their salt can be forgotten; the hash stays, as in the row.
+notes: Final = Table(
+    "notes",
+    metadata,
+    Column("id", String(ID), primary_key=True),
+    # Whom the words are about.
+    Column("resident_id", String(ID), nullable=False),
+    Column("salt", String(64), info={"personal": True, "not_exported": True}),
+    Column("words", Text, info={"personal": True}),
+    Column("hash", String(64), nullable=False, unique=True),
+    CheckConstraint("(salt IS NULL) = (words IS NULL)", name="forgotten_as_a_whole"),
+    Index("ix_notes_resident_id", "resident_id"),
 )
 
 transfers: Final = Table(
@@ -118,6 +134,8 @@ transfers: Final = Table(
     Column("debit_previous", BigInteger),
     Column("credit_previous", BigInteger),
     Column("row_hash", LargeBinary(32), nullable=False),
+    # The hash of the note with the words that belong to it (`ledger.notes`).
+    Column("note", String(64)),
     UniqueConstraint("id"),
     UniqueConstraint("cause_id", "kind", "cause_type", "cause_revision", name="uq_transfers_cause"),
     CheckConstraint("points > 0", name="points_positive"),

@@ -7,7 +7,7 @@ member number is refused with words that say so. Nobody merges a record that is 
 Source: decisions, "The ledger".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -15,7 +15,8 @@ from sqlalchemy import Connection, select, update
 
 from jishan_server import audit
 from jishan_server.errors import DomainError
-from jishan_server.ledger import endings
+from jishan_server.ids import derived_id
+from jishan_server.ledger import endings, notes
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.people import sessions
 from jishan_server.people.credentials import account_of
@@ -27,19 +28,23 @@ from jishan_server.writer import Operation
 
 @dataclass(frozen=True, slots=True)
 class MergeResidents:
-    """`resident_id` ends, `into_id` survives."""
+    """`resident_id` ends, `into_id` survives. The reason lies in a note of its own (`ledger.notes`), with `salt`."""
 
     actor: str
     resident_id: str
     into_id: str
     reason: str
+    salt: str = field(repr=False, metadata={"secret": True})
 
 
 @dataclass(frozen=True, slots=True)
 class CloseResident:
+    """As `MergeResidents`, without a survivor."""
+
     actor: str
     resident_id: str
     reason: str
+    salt: str = field(repr=False, metadata={"secret": True})
 
 
 def merge_residents(connection: Connection, operation: Operation, now: datetime, zone: tzinfo) -> dict[str, Any]:
@@ -65,7 +70,8 @@ def merge_residents(connection: Connection, operation: Operation, now: datetime,
         raise DomainError("reason_required")
     for id in sorted((body.resident_id, body.into_id)):
         living(connection, id)
-    endings.merge(connection, account_of(body.resident_id), account_of(body.into_id), body.actor, now, zone)
+    note = _write(connection, operation)
+    endings.merge(connection, account_of(body.resident_id), account_of(body.into_id), body.actor, now, zone, note)
     for table in (cards, staff):
         connection.execute(
             update(table).where(table.c.resident_id == body.resident_id).values(resident_id=body.into_id)
@@ -88,7 +94,7 @@ def close_resident(connection: Connection, operation: Operation, now: datetime, 
     if not body.reason.strip():
         raise DomainError("reason_required")
     living(connection, body.resident_id)
-    endings.close(connection, account_of(body.resident_id), body.actor, now, zone)
+    endings.close(connection, account_of(body.resident_id), body.actor, now, zone, _write(connection, operation))
     connection.execute(
         update(cards)
         .where(cards.c.resident_id == body.resident_id, cards.c.state == "active")
@@ -112,6 +118,11 @@ def is_same_person(connection: Connection, one: str | None, other: str | None) -
     if one is None or other is None:
         return False
     return one == other or survivor_of(connection, one) == survivor_of(connection, other)
+
+
+def _write(connection: Connection, operation: Operation) -> str:
+    body: MergeResidents | CloseResident = operation.body
+    return notes.write(connection, derived_id(operation.id, "note"), body.resident_id, body.reason, body.salt)
 
 
 def _end(connection: Connection, resident_id: str, **how: object) -> None:

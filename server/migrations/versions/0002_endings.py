@@ -1,4 +1,4 @@
-"""Checkpoints of long accounts; accounts that are merged or closed."""
+"""Checkpoints of long accounts; accounts that are merged or closed; words kept apart from the rows."""
 
 from typing import Final
 
@@ -17,6 +17,7 @@ SERIAL: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     keep_checkpoints()
     end_accounts()
+    keep_words_apart()
 
 
 def keep_checkpoints() -> None:
@@ -41,12 +42,29 @@ def end_accounts() -> None:
         sa.Column("heir", sa.BigInteger(), nullable=False),
         sa.Column("actor", sa.String(length=60), nullable=False),
         sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.String(length=64), nullable=True),
         sa.CheckConstraint("number <> heir", name=op.f("ck_endings_two_accounts")),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_endings")),
     )
     only_add_to("endings")
     op.add_column("residents", sa.Column("merged_into", sa.String(length=40), nullable=True))
     op.add_column("residents", sa.Column("closed_at", sa.BigInteger(), nullable=True))
+
+
+def keep_words_apart() -> None:
+    op.add_column("transfers", sa.Column("note", sa.String(length=64), nullable=True))
+    op.create_table(
+        "notes",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("resident_id", sa.String(length=40), nullable=False),
+        sa.Column("salt", sa.String(length=64), nullable=True),
+        sa.Column("words", sa.Text(), nullable=True),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.CheckConstraint("(salt IS NULL) = (words IS NULL)", name=op.f("ck_notes_forgotten_as_a_whole")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notes")),
+        sa.UniqueConstraint("hash", name=op.f("uq_notes_hash")),
+    )
+    op.create_index("ix_notes_resident_id", "notes", ["resident_id"], unique=False)
 
 
 def create_partial_index(name: str, table: str, column: str, where: str) -> None:

@@ -75,6 +75,7 @@ def test_a_sound_ledger_is_found_sound(past: Scheme) -> None:
             "expiries": 0,
             "checkpoints": 0,
             "endings": 0,
+            "notes": 0,
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from jishan_protocol.sealing import Credential
 from jishan_server import audit
 from jishan_server.db import writing
 from jishan_server.errors import DomainError
+from jishan_server.ledger import notes, tables
 from jishan_server.ledger.model import Cause, Kind, Transfer
 from jishan_server.ledger.store import book
 from jishan_server.ledger.verify import verify
@@ -282,6 +284,23 @@ def test_a_credit_for_a_closed_record_is_refused(office: Office) -> None:
     with office.unchanged():
         answer = office.send("POST", f"/credits/{made['id']}/approve", {}, as_="approver")
     assert answer.get_json()["code"] == "account_closed"
+
+
+def test_the_reason_lies_in_a_note_and_nowhere_else(office: Office) -> None:
+    assert merge(office, 0, 1).status_code == 200
+    assert close(office, 2).status_code == 200
+    with office.parts.engine.connect() as connection:
+        kept = connection.execute(select(tables.notes.c.hash, tables.notes.c.resident_id)).all()
+        assert {one.resident_id for one in kept} == {resident(office, 0), resident(office, 2)}
+        hashes = set(connection.scalars(select(tables.endings.c.note)))
+        assert hashes == {one.hash for one in kept}
+        assert set(notes.read(connection, hashes).values()) == {WHY["reason"]}
+    with writing(office.parts.engine) as connection:
+        notes.forget(connection, resident(office, 0))
+        notes.forget(connection, resident(office, 2))
+    assert is_sound(office)
+    dump = "\n".join(sqlite3.connect(office.parts.config.data_dir / "jishan.db").iterdump())
+    assert WHY["reason"] not in dump
 
 
 def test_both_are_in_the_audit_log(office: Office) -> None:

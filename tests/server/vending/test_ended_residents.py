@@ -16,11 +16,11 @@ from jishan_server.vending.decisions import Resolve, Reverse
 
 def merge(world: World, old: int = 0, into: int = 1) -> None:
     residents = world.people.residents
-    world.call("merge_residents", MergeResidents(SYSTEM, residents[old].id, residents[into].id, "登记了两次"))
+    world.call("merge_residents", MergeResidents(SYSTEM, residents[old].id, residents[into].id, "登记了两次", "0" * 32))
 
 
 def close(world: World, one: int = 0) -> None:
-    world.call("close_resident", CloseResident(SYSTEM, world.people.residents[one].id, "搬走了"))
+    world.call("close_resident", CloseResident(SYSTEM, world.people.residents[one].id, "搬走了", "0" * 32))
 
 
 def test_an_item_that_left_after_the_merge_was_paid_by_the_old_account(world: World, box: Box) -> None:

@@ -46,6 +46,7 @@ from jishan_server.api.residents import residents
 from jishan_server.api.rules import rules
 from jishan_server.api.staff import staff
 from jishan_server.api.tasks import tasks
+from jishan_server.api.trainings import trainings
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.parts import Parts
 from jishan_server.reading import db, reading
@@ -133,6 +134,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         redemptions,
         reports,
         tasks,
+        trainings,
         activities,
         attendance,
     ):

@@ -667,6 +667,27 @@ CODES: Final[dict[str, Code]] = {
     ),
     "sign_up_unknown": Code(404, "没有找到这次报名。", "There is no such sign-up."),
     "template_unknown": Code(404, "没有找到这个活动模板。", "There is no such template."),
+    # Trainings, awards, evaluations, claims of past work
+    "claim_closed": Code(
+        409, "这条补报已经处理过了，没有重复处理。", "This claim was decided before; nothing was done twice."
+    ),
+    "claim_own": Code(
+        403, "不能处理自己的补报，没有改动。", "Nobody decides on a claim of their own. Nothing was changed."
+    ),
+    "claim_unknown": Code(404, "没有找到这条补报。", "There is no such claim."),
+    "days_reversed": Code(
+        422, "结束日期早于开始日期，没有改动。", "The last day is before the first. Nothing was changed."
+    ),
+    "entry_own": Code(
+        403, "不能给自己登记，没有改动。请另一位同事登记。", "Nobody records this of themselves. Nothing was changed."
+    ),
+    "entry_unknown": Code(404, "没有找到这条记录。", "There is no such entry."),
+    "entry_withdrawn": Code(
+        409, "这条记录已经撤回过了，没有重复处理。", "This entry was withdrawn before; nothing was done twice."
+    ),
+    "proof_required": Code(
+        422, "请先上传证明材料，没有改动。", "Please attach the proof first. Nothing was changed."
+    ),
     # Tasks
     "task_minutes": Code(
         409,

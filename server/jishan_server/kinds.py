@@ -30,6 +30,7 @@ from jishan_server.volunteering import (
     activities,
     adjustments,
     appeals,
+    claims,
     corrections,
     crediting,
     credits,
@@ -40,6 +41,7 @@ from jishan_server.volunteering import (
     session_credits,
     signing_up,
     tasks,
+    trainings,
 )
 from jishan_server.volunteering import sessions as planning
 from jishan_server.volunteering.rules import CreditRules
@@ -127,6 +129,10 @@ BODIES: Final[dict[str, type]] = {
     "resolve": decisions.Resolve,
     "reverse": decisions.Reverse,
     "give_up": decisions.GiveUp,
+    "record_entry": trainings.RecordEntry,
+    "withdraw_entry": trainings.WithdrawEntry,
+    "make_claim": claims.MakeClaim,
+    "decide_claim": claims.DecideClaim,
     "make_task": tasks.MakeTask,
     "confirm_task": tasks.ConfirmTask,
     "make_report": reports.MakeReport,
@@ -180,6 +186,10 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "replace_card": residents.replace_card,
         "set_pin": residents.set_pin,
         "attach": attachments.attach,
+        "record_entry": trainings.record_entry,
+        "withdraw_entry": trainings.withdraw_entry,
+        "make_claim": partial(claims.make_claim, rules=credit_rules),
+        "decide_claim": partial(claims.decide_claim, rules=credit_rules),
         "make_task": tasks.make_task,
         "step_task": tasks.step_task,
         "confirm_task": partial(tasks.confirm_task, rules=credit_rules),

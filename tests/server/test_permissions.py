@@ -267,6 +267,39 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "machines.lose_machine": Row(P.MACHINE_WRITE, WHY),
     # redemptions, alerts
     "redemptions.list_redemptions": Row(Listed(P.REDEMPTION_READ)),
+    # trainings, claims
+    "trainings.create_entry": Row(
+        P.RECORD_WRITE,
+        {
+            "resident_id": "{resident}",
+            "kind": "training",
+            "title": "x",
+            "unit_name": "x",
+            "first_day": "2026-02-01",
+            "attachment_ids": ["{attachment_id}"],
+        },
+    ),
+    "trainings.list_entries": Row(Listed(P.RECORD_READ)),
+    "trainings.list_own_entries": Row(MYSELF),
+    "trainings.withdraw_entry": Row(P.RECORD_WRITE, WHY),
+    "trainings.list_skilled": Row(Listed(P.RESIDENT_READ), query="skill=x"),
+    "trainings.create_own_claim": Row(
+        MYSELF, {"title": "x", "day": "2026-02-01", "minutes": 60, "attachment_ids": ["{attachment_id}"]}
+    ),
+    "trainings.list_own_claims": Row(MYSELF),
+    "trainings.create_claim": Row(
+        P.APPEAL_WRITE,
+        {
+            "resident_id": "{resident}",
+            "title": "x",
+            "day": "2026-02-01",
+            "minutes": 60,
+            "attachment_ids": ["{attachment_id}"],
+        },
+    ),
+    "trainings.list_claims": Row(Listed(P.RECORD_READ)),
+    "trainings.get_claim": Row(P.RECORD_READ),
+    "trainings.decide_claim": Row(P.CREDIT_RECORD, {"verdict": "refuse", "reason": "x"}),
     # tasks
     "tasks.create_task": Row(P.TASK_WRITE, {"organization_id": "{estate}", "title": "x", "need": "x"}),
     "tasks.list_tasks": Row(Listed(P.TASK_READ)),
@@ -433,6 +466,14 @@ def tasks_of(office: Office, known: dict[str, str]) -> None:
     known["task_id"] = office.ok("POST", "/tasks", body)["id"]
 
 
+def entries_of(office: Office, known: dict[str, str]) -> None:
+    """A training and a claim, with a file as proof."""
+    proof = {"resident_id": known["resident"], "title": "x", "attachment_ids": [known["attachment_id"]]}
+    training = proof | {"kind": "training", "unit_name": "x", "first_day": "2026-02-01"}
+    known["entry_id"] = office.ok("POST", "/trainings", training)["id"]
+    known["claim_id"] = office.ok("POST", "/claims", proof | {"day": "2026-02-01", "minutes": 60})["id"]
+
+
 def reports_of(office: Office, known: dict[str, str]) -> None:
     """A report about the captured redemption."""
     body = MakeReport(SYSTEM, known["resident"], "bad_item", "x", known["captured"])
@@ -486,6 +527,7 @@ MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
     machines_of,
     attachments_of,
     reports_of,
+    entries_of,
     tasks_of,
     imports_of,
 )

@@ -9,6 +9,10 @@ class Words(NamedTuple):
 
 
 TEXTS: Final[dict[str, Words]] = {
+    "claim_refused": Words(
+        "您补报的“{activity}”没有通过，原因：{reason}。有新的证明可以再报一次。",
+        'Your claim of "{activity}" was not accepted, because: {reason}. With new proof you may claim it again.',
+    ),
     # Redemptions
     "redemption_in_doubt": Words(
         "这次还不能确认有没有出货，您的{points}分先留着，不会丢，{month}月{day}日前答复您。编号{ticket}。",

@@ -434,3 +434,27 @@ def new_resident(number: int) -> object:
     from jishan_server.people.residents import CreateResident
 
     return CreateResident(SYSTEM, "jiangpan", f"居民{number}")
+
+
+def test_a_group_brings_its_members_and_the_people_of_its_home(club: Club) -> None:
+    office = club.office
+    office.ok("POST", "/estates", {"id": "shanshui", "parent_id": "qingyijiang", "name": "山水苑"}, as_="admin")
+    other = office.ok("POST", "/residents", {"estate_id": "shanshui", "name": "外小区居民"}, as_="admin")["id"]
+    choir = office.ok("POST", "/groups", {"organization_id": "jiangpan", "kind": "choir", "name": "x"}, as_="admin")
+    wide = office.ok("POST", "/groups", {"organization_id": "qingyijiang", "kind": "choir", "name": "y"}, as_="admin")
+    sessions = {}
+    for group in (choir, wide):
+        activity = club.activity(group_id=group["id"])
+        club.publish(activity["id"])
+        sessions[group["id"]] = club.plan(activity["id"])["id"]
+    path = f"/sessions/{sessions[choir['id']]}/sign-ups"
+    office.refused(403, "sign_up_elsewhere", "POST", path, {"resident_id": other})
+    member = {"group_id": choir["id"], "role": "member", "from_day": "2026-03-03"}
+    office.ok("POST", f"/residents/{other}/memberships", member, as_="admin")
+    signed = office.ok("POST", path, {"resident_id": other})
+    office.ok("POST", f"/sign-ups/{signed['id']}/cancel")
+    # A member from the other estate is shown to this one's staff by a masked name.
+    office.ok("POST", path, {"resident_id": other})
+    assert office.ok("GET", path)["items"][0]["name"] == "外*民"
+    club.at(AT)
+    assert club.rows(sessions[wide["id"]], {"resident_id": other})["problems"] == []

@@ -34,6 +34,7 @@ from jishan_server.api.bodies import JsonRequest, check_body
 from jishan_server.api.calendar import calendar
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
+from jishan_server.api.exports import exports
 from jishan_server.api.imports import imports
 from jishan_server.api.machines import machines
 from jishan_server.api.me import mine
@@ -128,6 +129,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         notices,
         rules,
         machines,
+        exports,
         imports,
         mine,
         personal,

@@ -343,6 +343,10 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "imports.put_import_mapping": Row(P.IMPORT, {"mapping": {}}),
     "imports.book_import": Row(P.IMPORT),
     "imports.undo_import": Row(P.PERSONAL_ERASE, WHY),
+    "exports.get_export": Row(P.EXPORT, query="organization_id=jiangpan", at={"what": "people", "format": "csv"}),
+    "exports.get_yearly_report": Row(
+        P.STATISTICS_READ, query="organization_id=jiangpan&year=2026", at={"format": "csv"}
+    ),
     "imports.get_import_template": Row(Listed(P.IMPORT), at={"kind": "people", "format": "csv"}),
     # activities, sessions, sign-ups
     "activities.list_activity_types": Row(Listed(P.ACTIVITY_READ)),

@@ -35,6 +35,7 @@ PURE: Final = (
     "jishan_server.vending.rules",
     "jishan_server.volunteering.credit_states",
     "jishan_server.volunteering.rules",
+    "jishan_server.volunteering.task_states",
     "jishan_agent.dispensers.*",
     "jishan_agent.readers.*",
     "jishan_agent.vending",

@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+
+from sqlalchemy import Connection
 
 from jishan_server import local_socket
 from jishan_server.config import Config
@@ -13,9 +15,11 @@ from jishan_server.metrics import make_metrics
 from jishan_server.parts import Parts
 from jishan_server.people.hashing import Hashing
 from jishan_server.vending.keys import Keys
+from jishan_server.vending.limits import Limit, Limits
 from jishan_server.vending.redemptions import Vending
 from jishan_server.vending.rules import Rules
 from jishan_server.volunteering.importing import jobs
+from jishan_server.volunteering.rule_versions import rules_on
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Kind, Writer
 
@@ -40,6 +44,13 @@ def rules_of(config: Config) -> Rules:
     )
 
 
+def limits_on(connection: Connection, day: date) -> Limits:
+    """What the scheme's rules of a day say about redeeming."""
+    found = rules_on(connection, day)
+    redemptions = tuple(Limit(one.unit.value, one.per.value, one.most) for one in found.redemptions)  # type: ignore[arg-type]
+    return Limits(redemptions, found.points_without_pin_per_day)
+
+
 def credit_rules_of(config: Config) -> CreditRules:
     """What credits are worth under these settings."""
     return CreditRules(config.minutes_per_point, config.credit_expiry, config.time_zone)
@@ -56,7 +67,7 @@ def assembled(
     """
     all_tables()
     rules = rules_of(config)
-    vending = Vending(Keys(config.secret), hashing_of(config), rules)
+    vending = Vending(Keys(config.secret), hashing_of(config), rules, limits_on)
     with contextlib.ExitStack() as closing:
         if config.is_sqlite:
             closing.enter_context(local_socket.exclusive(config.lock_path))

@@ -685,9 +685,7 @@ CODES: Final[dict[str, Code]] = {
     "entry_withdrawn": Code(
         409, "这条记录已经撤回过了，没有重复处理。", "This entry was withdrawn before; nothing was done twice."
     ),
-    "proof_required": Code(
-        422, "请先上传证明材料，没有改动。", "Please attach the proof first. Nothing was changed."
-    ),
+    "proof_required": Code(422, "请先上传证明材料，没有改动。", "Please attach the proof first. Nothing was changed."),
     # Tasks
     "task_minutes": Code(
         409,
@@ -789,6 +787,21 @@ CODES: Final[dict[str, Code]] = {
         "This redemption is not in doubt. Nothing was changed.",
     ),
     "redemption_not_open": Code(409, "这次兑换已经结束，没有改动。", "This redemption is over. Nothing was changed."),
+    "day_limit_reached": Code(
+        409,
+        "今天的兑换已到上限，没有扣分。请明天再来。",
+        "Today's limit is reached. Nothing was taken; please come again tomorrow.",
+    ),
+    "month_limit_reached": Code(
+        409,
+        "这个月的兑换已到上限，没有扣分。请下个月再来。",
+        "This month's limit is reached. Nothing was taken; please come again next month.",
+    ),
+    "quarter_limit_reached": Code(
+        409,
+        "这个季度的兑换已到上限，没有扣分。请下个季度再来。",
+        "This quarter's limit is reached. Nothing was taken; please come again next quarter.",
+    ),
     "redemption_unknown": Code(404, "没有找到这次兑换。", "There is no such redemption."),
     "redemption_still_open": Code(
         409, "这次兑换还没有结束，请稍后再处理。没有改动。", "This redemption is not over yet. Nothing was changed."

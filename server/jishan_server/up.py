@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy import Engine
 
 from jishan_server.app import create_app
-from jishan_server.assembly import assembled, hashing_of, rules_of
+from jishan_server.assembly import assembled, hashing_of, limits_on, rules_of
 from jishan_server.config import Config, ConfigError, is_loopback
 from jishan_server.db import make_engine, upgrade, writing
 from jishan_server.gateway.access import GATEWAY_USER
@@ -126,7 +126,7 @@ def serving(config: Config) -> Iterator[dict[str, str]]:
 
 
 def _gateway_of(config: Config) -> Gateway:
-    return Gateway(Vending(Keys(config.secret), hashing_of(config), rules_of(config)))
+    return Gateway(Vending(Keys(config.secret), hashing_of(config), rules_of(config), limits_on))
 
 
 def free_port(host: str, wanted: int) -> int:

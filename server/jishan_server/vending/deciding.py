@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jishan_protocol.messages import Authorize
 from jishan_server.errors import DomainError
 from jishan_server.people.credentials import Identified
+from jishan_server.vending.limits import Limit
 from jishan_server.vending.rules import Rules
 
 
@@ -50,12 +51,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What holds now: slots by (machine, selection), residents with a redemption open, points spent without PIN."""
+    """What holds now: slots by (machine, selection), residents with a redemption open, points spent without PIN.
+
+    `limits` are the scheme's; `used` says how much of each a resident has used already.
+    """
 
     machines: Mapping[str, MachineView]
     slots: Mapping[tuple[str, int], SlotView]
     busy: Set[str]
     spent_without_pin: Mapping[str, int]
+    limits: Sequence[Limit] = ()
+    used: Mapping[tuple[str, Limit], int] = field(default_factory=dict)
 
 
 def goods_refusal(wish: Authorize, machine: MachineView, slot: SlotView | None, taken: int) -> DomainError | None:
@@ -90,6 +96,28 @@ def person_refusal(
     return None
 
 
+def limit_refusal(wish: Authorize, limits: Sequence[Limit], used: Mapping[Limit, int]) -> DomainError | None:
+    """Why this would be too often, or too much, for the scheme's rules."""
+    for limit in limits:
+        if used[limit] + _counted(limit, wish) > limit.most:
+            return _limit_reached(limit)
+    return None
+
+
+def _limit_reached(limit: Limit) -> DomainError:
+    match limit.per:
+        case "day":
+            return DomainError("day_limit_reached", unit=limit.unit, most=limit.most)
+        case "month":
+            return DomainError("month_limit_reached", unit=limit.unit, most=limit.most)
+        case "quarter":
+            return DomainError("quarter_limit_reached", unit=limit.unit, most=limit.most)
+
+
+def _counted(limit: Limit, wish: Authorize) -> int:
+    return 1 if limit.unit == "times" else wish.points
+
+
 def _is_being_tried_out(ask: Ask, machine: MachineView, rules: Rules) -> bool:
     """Somebody tries card after card here: until that has stopped, a card alone opens nothing, found or not.
 
@@ -107,6 +135,7 @@ def decide(asks: Sequence[Ask], world: World, rules: Rules) -> list[DomainError 
     taken: Counter[tuple[str, int]] = Counter()
     busy = set(world.busy)
     spent = Counter(world.spent_without_pin)
+    used = Counter(world.used)
     refusals: list[DomainError | None] = []
     for ask in asks:
         machine, place, wish = world.machines[ask.machine_id], (ask.machine_id, ask.wish.selection), ask.wish
@@ -119,6 +148,11 @@ def decide(asks: Sequence[Ask], world: World, rules: Rules) -> list[DomainError 
             resident = ask.who.resident_id
             refusal = person_refusal(wish, machine, ask.who, resident in busy, spent[resident], rules)
             if refusal is None:
+                own = {limit: used[resident, limit] for limit in world.limits}
+                refusal = limit_refusal(wish, world.limits, own)
+            if refusal is None:
+                for limit in world.limits:
+                    used[resident, limit] += _counted(limit, wish)
                 taken[place] += 1
                 busy.add(resident)
                 if not ask.who.with_pin:

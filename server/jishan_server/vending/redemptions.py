@@ -51,6 +51,7 @@ from jishan_server.vending import tables
 from jishan_server.vending.changes import Changes, Said, hold_id_of, hold_of, step, write
 from jishan_server.vending.deciding import Ask, MachineView, SlotView, World, decide, goods_refusal
 from jishan_server.vending.keys import Approval, Keys
+from jishan_server.vending.limits import Limit, Limits, LimitsOn, no_limits, start_of
 from jishan_server.vending.model import Machine, Redemption, ledger_id, read_redemptions
 from jishan_server.vending.rules import Rules
 
@@ -94,6 +95,7 @@ class Vending:
     keys: Keys
     hashing: Hashing
     rules: Rules = field(default_factory=Rules)
+    limits_on: LimitsOn = no_limits
 
 
 # authorize
@@ -137,9 +139,12 @@ def _decide_fresh(
 ) -> list[Answer]:
     ledger_now = ledger_id(connection)
     world = _read_world(connection, questions, machines, ledger_now)
+    limits = vending.limits_on(connection, now.astimezone(vending.rules.zone).date())
+    rules = limits.applied_to(vending.rules)
     asks = _identified(connection, questions, world, vending, now)
-    world = _with_people(connection, asks, world, vending.rules, now)
-    verdicts = _settle(connection, asks, world, vending.rules, now)
+    world = _with_people(connection, asks, world, rules, now)
+    world = _with_limits(connection, asks, world, limits, rules, now)
+    verdicts = _settle(connection, asks, world, rules, now)
     changes = Changes(now, vending.rules.zone)
     answers: list[Answer] = []
     for question, ask, verdict in zip(questions, asks, verdicts, strict=True):
@@ -390,6 +395,27 @@ def _with_people(connection: Connection, asks: Sequence[Ask], world: World, rule
         for machine_id, number in connection.execute(recent):
             machines[machine_id] = replace(machines[machine_id], unknown_cards=number)
     return replace(world, machines=machines, busy=busy, spent_without_pin=spent)
+
+
+def _with_limits(
+    connection: Connection, asks: Sequence[Ask], world: World, limits: Limits, rules: Rules, now: datetime
+) -> World:
+    """The world with what those who ask have used of the scheme's limits; a statement for each span that has one."""
+    residents = sorted({ask.who.resident_id for ask in asks if isinstance(ask.who, Identified)})
+    past = tables.redemptions.c
+    used: dict[tuple[str, Limit], int] = {}
+    for per in sorted({limit.per for limit in limits.redemptions}) if residents else ():
+        since = (
+            select(past.resident_id, func.count(), func.sum(past.points))
+            .where(past.resident_id.in_(residents), past.recorded_at >= start_of(per, now, rules))
+            .where(past.state.not_in(_COUNTS_FOR_NOTHING))
+            .group_by(past.resident_id)
+        )
+        for resident, times, points in connection.execute(since):
+            for limit in limits.redemptions:
+                if limit.per == per:
+                    used[resident, limit] = times if limit.unit == "times" else int(points)
+    return replace(world, limits=limits.redemptions, used=used)
 
 
 _COUNTS_FOR_NOTHING: Final = (State.DENIED, State.VOIDED, State.REVERSED)

@@ -14,6 +14,7 @@ from office import Office, opened
 from sqlalchemy import event, select, update
 from sqlalchemy.exc import DBAPIError
 
+from jishan_server.assembly import limits_on
 from jishan_server.audit import entries
 from jishan_server.db import connect_for_writing, writing
 from jishan_server.errors import DomainError
@@ -22,6 +23,7 @@ from jishan_server.ledger.store import book
 from jishan_server.ledger.verify import verify
 from jishan_server.organizations.calendar import Calendar
 from jishan_server.people.consents import GiveConsent, WithdrawConsent
+from jishan_server.vending.limits import Limit, Limits
 from jishan_server.volunteering import history, service_records, tables
 from jishan_server.volunteering.credit_tables import rule_versions
 from jishan_server.volunteering.credit_tables import service_records as records
@@ -428,6 +430,14 @@ def test_rules_begin_tomorrow_and_old_work_keeps_its_own(desk: Desk) -> None:
     assert [one["version"] for one in desk.office.ok("GET", "/rules")["items"]] == [2, 1]
     assert desk.office.ok("GET", "/rules/on?day=2020-01-01")["version"] == 1
     assert len(desk.office.ok("GET", "/rules/presets")["items"]) == 5
+
+
+def test_machines_go_by_the_limits_of_the_rules_of_the_day(here: Desk) -> None:
+    once = {"unit": "times", "per": "day", "most": 1}
+    here.rules(redemptions=[once], points_without_pin_per_day=5)
+    with here.office.parts.engine.connect() as connection:
+        assert limits_on(connection, date(2026, 3, 2)) == Limits()
+        assert limits_on(connection, date(2026, 3, 3)) == Limits((Limit("times", "day", 1),), 5)
 
 
 def test_no_cap_is_passed_whatever_comes_in_which_order(desk: Desk) -> None:

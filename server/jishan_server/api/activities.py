@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from jishan_server.api.asking import actor, change, me, parts
+from jishan_server.api.asking import actor, change, me, note_access, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.api.schemas import (
@@ -392,7 +392,9 @@ def create_sign_up(body: dict[str, str], session_id: str) -> dict[str, Any]:
 def list_sign_ups(wanted: dict[str, Any], session_id: str) -> dict[str, Any]:
     """Who signed up, in their order, and whether they came."""
     after = read_cursor(wanted["cursor"]) or 0
-    return page(*signing_up.people(reading(), actor(), session_id, after, wanted["limit"]))
+    found, last = signing_up.people(reading(), actor(), session_id, after, wanted["limit"])
+    note_access("session", people=len(found))
+    return page(found, last)
 
 
 @activities.post("/sign-ups/<id:sign_up_id>/cancel")

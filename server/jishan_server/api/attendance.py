@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from jishan_server.api.asking import actor, change, me, parts
+from jishan_server.api.asking import actor, change, me, note_access, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.api.schemas import MAX_TEXT, Paging, Strict, Text, WholeNumber, Why, an_id, an_instant, page_of
@@ -270,21 +270,27 @@ def record_attendances(body: dict[str, Any], session_id: str) -> dict[str, Any]:
 @attendance.answers(200, page_of(ListedAttendance))
 def list_attendances(wanted: dict[str, Any], session_id: str) -> dict[str, Any]:
     """Who came, by check-in."""
-    return page(*reviewing.page(reading(), actor(), session_id, read_cursor(wanted["cursor"]), wanted["limit"]))
+    found, last = reviewing.page(reading(), actor(), session_id, read_cursor(wanted["cursor"]), wanted["limit"])
+    note_access("session", people=len(found))
+    return page(found, last)
 
 
 @attendance.get("/sessions/<id:session_id>/suggested-people")
 @attendance.answers(200, page_of(SuggestedPerson))
 def list_suggested_people(session_id: str) -> dict[str, Any]:
     """Who probably comes: those of the session before, then who signed up."""
-    return page(reviewing.suggested_people(reading(), actor(), session_id))
+    found = reviewing.suggested_people(reading(), actor(), session_id)
+    note_access("session", people=len(found))
+    return page(found)
 
 
 @attendance.get("/sessions/<id:session_id>/sheet")
 @attendance.answers(200, SessionSheet)
 def get_sheet(session_id: str) -> dict[str, Any]:
     """The list for printing; its row codes can be typed back."""
-    return reviewing.sheet(reading(), actor(), session_id)
+    sheet = reviewing.sheet(reading(), actor(), session_id)
+    note_access("sheet", people=len(sheet["rows"]))
+    return sheet
 
 
 @attendance.get("/sessions/overdue")
@@ -311,14 +317,18 @@ def list_overdue(wanted: dict[str, Any]) -> dict[str, Any]:
 def list_to_review(wanted: dict[str, Any]) -> dict[str, Any]:
     """What the plan closed because nobody checked out, and nobody looked at yet."""
     after = read_cursor(wanted["cursor"])
-    return page(*reviewing.to_review(reading(), actor(), wanted["organization_id"], after, wanted["limit"]))
+    found, last = reviewing.to_review(reading(), actor(), wanted["organization_id"], after, wanted["limit"])
+    note_access("to_review", people=len(found))
+    return page(found, last)
 
 
 @attendance.get("/attendances/<id:attendance_id>")
 @attendance.answers(200, AttendanceStory)
 def get_attendance(attendance_id: str) -> dict[str, Any]:
     """One attendance, with what it was before."""
-    return reviewing.attendance(reading(), actor(), attendance_id)
+    found = reviewing.attendance(reading(), actor(), attendance_id)
+    note_access("attendance", found["resident_id"])
+    return found
 
 
 @attendance.post("/attendances/<id:attendance_id>/confirm")

@@ -47,7 +47,7 @@ from jishan_server.volunteering.judging import (
 from jishan_server.volunteering.planned import permitted, plan_of
 from jishan_server.volunteering.rules import Source
 from jishan_server.volunteering.sessions import CLOSED_BY_PLAN
-from jishan_server.volunteering.signing_up import check_running, those_it_is_for
+from jishan_server.volunteering.signing_up import check_running, standing_of, those_it_is_for
 from jishan_server.writer import Operation, Outcome
 
 MAX_ROWS: Final = 300
@@ -283,9 +283,13 @@ class _Found:
         ids = {row.resident_id for row in rows if row.resident_id}
         ids |= {*self._by_card.values(), *self._by_number.values()}
         ids |= {id for word in words for id in self._by_word(word)}
-        columns = (r.id, r.estate_id, r.name, r.member_number, r.state, r.consent_state)
-        query = select(*columns).where(r.id.in_(ids)).order_by(r.id).with_for_update()
-        self.people = {row.id: Person(*row) for row in connection.execute(query)}
+        query = select(residents).where(r.id.in_(ids)).order_by(r.id).with_for_update()
+        self.people = {
+            row["id"]: Person(
+                row["id"], row["estate_id"], row["name"], row["member_number"], standing_of(row), row["consent_state"]
+            )
+            for row in connection.execute(query).mappings()
+        }
         self.here = _here(connection, self._session_id, list(self.people))
         self.taken = _taken(connection, session, list(self.people))
 

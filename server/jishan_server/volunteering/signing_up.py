@@ -62,8 +62,9 @@ def sign_up(connection: Connection, operation: Operation, now: datetime, zone: Z
     is_own = resident_of_actor(body.actor) is not None
     if now >= (sign_up_until(session) if is_own else session["ends_at"]):
         raise DomainError("sign_up_closed")
-    if person["state"] != "active":
-        raise DomainError("sign_up_person_closed", state=person["state"])
+    standing = standing_of(person)
+    if standing != "active":
+        raise DomainError("sign_up_person_closed", state=standing)
     if person["consent_state"] == "withdrawn":
         raise DomainError("attendance_person_withdrew", field="resident_id")
     if body.resident_id not in those_it_is_for(connection, session, {body.resident_id: person["estate_id"]}, zone):
@@ -333,16 +334,19 @@ def _view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
     )
 
 
+def standing_of(person: RowMapping) -> str:
+    """What a row of a resident says of the account: active, frozen, merged or closed."""
+    if person["merged_into"] is not None:
+        return "merged"
+    if person["closed_at"] is not None or person["erased_at"] is not None:
+        return "closed"
+    return str(person["state"])
+
+
 def _person(connection: Connection, resident_id: str) -> RowMapping:
     """A resident, locked: nobody signs up twice at once."""
-    r = residents.c
-    row = (
-        connection.execute(
-            select(r.id, r.estate_id, r.state, r.consent_state).where(r.id == resident_id).with_for_update()
-        )
-        .mappings()
-        .one_or_none()
-    )
+    query = select(residents).where(residents.c.id == resident_id).with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise DomainError("resident_unknown", id=resident_id)
     return row

@@ -227,6 +227,22 @@ def test_people_who_may_not_be_recorded_are_problems(club: Club) -> None:
     assert club.problem(session, {"card": club.people[0].card}) == ("attendance_card_unknown", "card")
 
 
+def test_whose_record_has_ended_is_recorded_and_signed_up_no_more(club: Club) -> None:
+    session = club.session()
+    closed, old, kept = (person.id for person in club.people[:3])
+    club.office.ok("POST", f"/residents/{closed}/close", {"reason": "搬走"}, as_="admin")
+    club.office.ok("POST", f"/residents/{old}/merge", {"into_id": kept, "reason": "重复登记"}, as_="admin")
+    path = f"/sessions/{session}/sign-ups"
+    for id, state in ((closed, "closed"), (old, "merged")):
+        said = club.office.refused(403, "sign_up_person_closed", "POST", path, {"resident_id": id})
+        assert said["fields"] == {"state": state}
+    club.at(AT)
+    for id, state in ((closed, "closed"), (old, "merged")):
+        (problem,) = club.rows(session, {"resident_id": id})["problems"]
+        assert (problem["code"], problem["fields"]) == ("attendance_person_closed", {"state": state})
+    club.one(session, 2)
+
+
 def card_of(club: Club, resident: int) -> str:
     return str(club.office.ok("GET", f"/residents/{club.people[resident].id}")["cards"][0]["id"])
 

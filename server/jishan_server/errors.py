@@ -498,9 +498,6 @@ CODES: Final[dict[str, Code]] = {
     "activity_not_published": Code(
         409, "这项活动还没有发布，没有改动。", "This activity is not published yet. Nothing was changed."
     ),
-    "activity_type_exists": Code(
-        409, "这个活动类型编号已经有了，没有改动。", "This activity type is taken. Nothing was changed."
-    ),
     "activity_type_inactive": Code(
         409, "这个活动类型已停用，没有改动。", "This activity type is no longer used. Nothing was changed."
     ),
@@ -667,6 +664,42 @@ CODES: Final[dict[str, Code]] = {
     ),
     "sign_up_unknown": Code(404, "没有找到这次报名。", "There is no such sign-up."),
     "template_unknown": Code(404, "没有找到这个活动模板。", "There is no such template."),
+    # Messages and certificates
+    "certificate_revoked": Code(
+        409, "这份证明已经作废，没有重复处理。", "This certificate was revoked before; nothing was done twice."
+    ),
+    "certificate_unknown": Code(
+        404,
+        "没有找到这份证明。请核对编号和校验码。",
+        "There is no such certificate. Please check its number and code.",
+    ),
+    "certificate_without_service": Code(
+        409,
+        "这段时间没有志愿服务记录，没有开具证明。",
+        "There are no service records in this period, so no certificate was made.",
+    ),
+    "message_answered": Code(
+        409, "这条消息已经答复过了，没有重复处理。", "This message was answered before; nothing was done twice."
+    ),
+    "message_disputed": Code(
+        409,
+        "您已经告诉过我们不是本人，工作人员会答复您。",
+        "You have told us before that this was not you; the staff will answer.",
+    ),
+    "message_not_disputed": Code(
+        409, "没有人对这条消息提出过疑问，没有改动。", "Nobody has disputed this message; nothing was changed."
+    ),
+    "message_unknown": Code(404, "没有找到这条消息。", "There is no such message."),
+    "page_too_long": Code(
+        409,
+        "要打印的内容太多，没有生成。请缩短时间范围。",
+        "There is too much to print, so nothing was made. Please choose a shorter period.",
+    ),
+    "public_address_missing": Code(
+        409,
+        "没有设置对外网址，不能生成二维码。请联系管理员。",
+        "No public address is set, so that no QR code can be made. Please ask the administrator.",
+    ),
     # Trainings, awards, evaluations, claims of past work
     "claim_closed": Code(
         409, "这条补报已经处理过了，没有重复处理。", "This claim was decided before; nothing was done twice."

@@ -39,6 +39,7 @@ from jishan_server.api.imports import imports
 from jishan_server.api.machines import machines
 from jishan_server.api.me import mine
 from jishan_server.api.memberships import memberships
+from jishan_server.api.messages import messages
 from jishan_server.api.notices import notices
 from jishan_server.api.personal import personal
 from jishan_server.api.redemptions import redemptions
@@ -125,6 +126,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         calendar,
         residents,
         memberships,
+        messages,
         credits,
         notices,
         rules,

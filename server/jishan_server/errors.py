@@ -690,16 +690,6 @@ CODES: Final[dict[str, Code]] = {
         409, "没有人对这条消息提出过疑问，没有改动。", "Nobody has disputed this message; nothing was changed."
     ),
     "message_unknown": Code(404, "没有找到这条消息。", "There is no such message."),
-    "page_too_long": Code(
-        409,
-        "要打印的内容太多，没有生成。请缩短时间范围。",
-        "There is too much to print, so nothing was made. Please choose a shorter period.",
-    ),
-    "public_address_missing": Code(
-        409,
-        "没有设置对外网址，不能生成二维码。请联系管理员。",
-        "No public address is set, so that no QR code can be made. Please ask the administrator.",
-    ),
     # Trainings, awards, evaluations, claims of past work
     "claim_closed": Code(
         409, "这条补报已经处理过了，没有重复处理。", "This claim was decided before; nothing was done twice."

@@ -13,7 +13,15 @@ TEXTS: Final[dict[str, Words]] = {
         "您补报的“{activity}”没有通过，原因：{reason}。有新的证明可以再报一次。",
         'Your claim of "{activity}" was not accepted, because: {reason}. With new proof you may claim it again.',
     ),
+    "dispute_answered": Words(
+        "您说“不是本人”的那条消息，工作人员答复：{words}",
+        "You said of a message that it was not you. The staff's answer: {words}",
+    ),
     # Redemptions
+    "redemption_done": Words(
+        "您用{points}分换了“{product_zh}”。不是您本人换的，请告诉我们。",
+        'You got "{product_en}" for {points} points. If this was not you, please tell us.',
+    ),
     "redemption_in_doubt": Words(
         "这次还不能确认有没有出货，您的{points}分先留着，不会丢，{month}月{day}日前答复您。编号{ticket}。",
         "We cannot tell yet whether your item came out. Your {points} points are kept and will not be lost; "

@@ -15,16 +15,19 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jishan_protocol.redemption import Event, State
+from jishan_server.db import remembered
 from jishan_server.organizations.calendar import calendar
 from jishan_server.people.message_texts import TEXTS, Words
 from jishan_server.people.messages import Message, tell
 from jishan_server.vending.model import Redemption
 from jishan_server.vending.report_tables import reports
-from jishan_server.vending.tables import alerts
+from jishan_server.vending.tables import alerts, products
 
 REDEMPTION_OPEN: Final = "redemption_open"
 """The alert that a redemption in doubt, or open for too long, has; its number is the ticket that a resident is told."""
 
+_PRODUCT_NAMES: Final = "names of products"
+DONE: Final = "redemption_done"
 IN_DOUBT: Final = "redemption_in_doubt"
 REFUNDED: Final = "redemption_refunded"
 
@@ -34,6 +37,7 @@ _AFTER_DOUBT: Final[Mapping[tuple[State, Event], str]] = {
     (State.CAPTURED, Event.RESOLVED_DISPENSED): "redemption_decided_against",
     (State.VOIDED, Event.NOT_STARTED): REFUNDED,
 }
+_WITHOUT_DOUBT: Final[Mapping[tuple[State, Event], str]] = {(State.CAPTURED, Event.DISPENSED): DONE}
 _ALWAYS: Final[Mapping[tuple[State, Event], str]] = {
     (State.VOIDED, Event.NOT_DISPENSED): REFUNDED,
     (State.VOIDED, Event.PROVED_NOT_DISPENSED): REFUNDED,
@@ -43,11 +47,11 @@ _ALWAYS: Final[Mapping[tuple[State, Event], str]] = {
 
 
 def kind_of(before: State, after: State, event: Event) -> str | None:
-    """The kind of message for a turn of a redemption; None where the machine's screen has said it all."""
+    """The kind of message for a turn of a redemption; None where no points were taken or given back."""
     if after is State.IN_DOUBT:
         return None if before is State.IN_DOUBT else IN_DOUBT
     turn = (after, event)
-    return _ALWAYS.get(turn) or (_AFTER_DOUBT.get(turn) if before is State.IN_DOUBT else None)
+    return _ALWAYS.get(turn) or (_AFTER_DOUBT if before is State.IN_DOUBT else _WITHOUT_DOUBT).get(turn)
 
 
 def answer_day(connection: Connection, now: datetime, zone: tzinfo, working_days: int) -> str:
@@ -91,7 +95,9 @@ def _fields(points: int | None, answer_by: str | None, ticket: str) -> dict[str,
 
 def tell_turns(connection: Connection, turns: Sequence[tuple[str, Redemption]], now: datetime) -> None:
     """Tell residents of the turns (kind, redemption after it) of a batch; their alerts are written already."""
-    told = [(kind, one) for kind, one in turns if one.resident_id is not None]
+    known_to = [(kind, one) for kind, one in turns if one.resident_id is not None]
+    told = [(kind, one) for kind, one in known_to if kind != DONE]
+    tell(connection, now, _receipts(connection, [one for kind, one in known_to if kind == DONE]))
     if not told:
         return
     ids = {one.id for _, one in told}
@@ -112,6 +118,25 @@ def tell_turns(connection: Connection, turns: Sequence[tuple[str, Redemption]], 
             for kind, one in told
         ],
     )
+
+
+def _receipts(connection: Connection, captured: Sequence[Redemption]) -> list[Message]:
+    """What the residents of simple captures are told: on the hot path, so that nothing is read but new products."""
+    # A product is made once and never renamed.
+    names: dict[str | None, tuple[str, str]] = remembered(connection).setdefault(_PRODUCT_NAMES, {})
+    if unknown := {one.product_id for one in captured} - names.keys():
+        p = products.c
+        for row in connection.execute(select(p.id, p.name_zh, p.name_en).where(p.id.in_(unknown))):
+            names[row.id] = (row.name_zh, row.name_en)
+    return [
+        Message(
+            one.resident_id or "",
+            DONE,
+            {"points": one.points, "redemption_id": one.id}
+            | dict(zip(("product_zh", "product_en"), names.get(one.product_id, ("", "")), strict=True)),
+        )
+        for one in captured
+    ]
 
 
 def _close_reports(connection: Connection, told: Sequence[tuple[str, Redemption]], now: datetime) -> None:

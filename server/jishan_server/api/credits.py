@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from jishan_server.api.asking import actor, change, me, parts
+from jishan_server.api.asking import actor, change, fresh_salt, me, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.api.schemas import (
@@ -65,7 +65,7 @@ class Credit(Schema):
     points = fields.Integer()
     rule_version = fields.String()
     activity = fields.String()
-    reason = fields.String()
+    reason = fields.String(allow_none=True, metadata={"description": "Forgotten with the person."})
     state = fields.String()
     recorded_by = fields.String()
     recorded_at = an_instant()
@@ -210,7 +210,9 @@ class CreditsWanted(Paging):
 @credits.answers(201, Credit)
 def record_credit(body: dict[str, Any]) -> dict[str, Any]:
     """Record a credit; it waits for another person's approval."""
-    return change("record_credit", volunteering.RecordCredit(actor=actor(), **body), key_required=True)
+    return change(
+        "record_credit", volunteering.RecordCredit(actor=actor(), **body, salt=fresh_salt()), key_required=True
+    )
 
 
 @credits.get("/credits")
@@ -284,7 +286,7 @@ def reject_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
 @credits.answers(200, Credit)
 def reverse_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
     """Take a final credit back, once, with a reason: what is spent already becomes owed."""
-    reversal = volunteering.ReverseCredit(actor(), credit_id, body["reason"])
+    reversal = volunteering.ReverseCredit(actor(), credit_id, body["reason"], fresh_salt())
     return change("reverse_credit", reversal, key_required=True)
 
 

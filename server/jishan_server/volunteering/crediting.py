@@ -84,6 +84,7 @@ class Work:
     session_id: str | None = None
     attendance_id: str | None = None
     corrects_id: str | None = None
+    note: str | None = None
 
 
 class Priced(NamedTuple):
@@ -178,6 +179,7 @@ def _row(priced: Priced, actor: str, now: datetime) -> dict[str, Any]:
         "rule_version": rules.label,
         "activity": work.title,
         "reason": work.reason,
+        "note": work.note,
         "state": State.RECORDED.value,
         "recorded_by": actor,
         "recorded_at": now,
@@ -330,11 +332,12 @@ def _posting(row: dict[str, Any], points: int, expires_at: datetime | None) -> T
         reason="credit_approved",
         rule_version=row["rule_version"],
         expires_at=expires_at,
+        note=row["note"],
     )
 
 
-def reversal(row: dict[str, Any], actor: str, reason: str) -> Transfer:
-    """The transfer that takes a final credit's points back."""
+def reversal(row: dict[str, Any], actor: str, reason: str, note: str | None = None) -> Transfer:
+    """The transfer that takes a final credit's points back; `note`: the hash of the words that say why."""
     return Transfer(
         id=reversal_id(row["id"]),
         kind=Kind.REVERSAL,
@@ -346,6 +349,7 @@ def reversal(row: dict[str, Any], actor: str, reason: str) -> Transfer:
         reason=reason,
         rule_version=row["rule_version"],
         reverses_id=row["transfer_id"],
+        note=note,
     )
 
 

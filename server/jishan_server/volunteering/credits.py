@@ -6,7 +6,7 @@ later credits pay it first (decisions, "The ledger"). What an approval leads to 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time
 from functools import cache
 from typing import Any, Final
@@ -16,7 +16,8 @@ from sqlalchemy import Connection, and_, or_, select
 from jishan_server import audit
 from jishan_server.db import from_ms, to_ms
 from jishan_server.errors import DomainError
-from jishan_server.ids import timed_derived_id
+from jishan_server.ids import derived_id, timed_derived_id
+from jishan_server.ledger import notes
 from jishan_server.ledger.model import Refused
 from jishan_server.ledger.store import book
 from jishan_server.memory import once
@@ -68,6 +69,8 @@ class RecordCredit:
     category: str | None = None
     place: str | None = None
     person_in_charge: str | None = None
+    # Random, for the note with the words (`ledger.notes`); without one the ledger's row carries no note.
+    salt: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class ReverseCredit:
     actor: str
     credit_id: str
     reason: str
+    salt: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 def record_credit(connection: Connection, operation: Operation, now: datetime, rules: CreditRules) -> dict[str, Any]:
@@ -109,8 +113,10 @@ def record_credit(connection: Connection, operation: Operation, now: datetime, r
     day = today if body.day is None else parse_day(body.day)
     if day > today:
         raise DomainError("worked_day_ahead")
+    id = timed_derived_id(operation.id, "credit", now)
+    words = f"{body.activity}\n{body.reason}"
     work = Work(
-        id=timed_derived_id(operation.id, "credit", now),
+        id=id,
         resident_id=body.resident_id,
         estate_id=estate_id,
         minutes=body.minutes,
@@ -125,6 +131,7 @@ def record_credit(connection: Connection, operation: Operation, now: datetime, r
         category=body.category,
         place=body.place,
         person_in_charge=body.person_in_charge,
+        note=_noted(connection, operation, body.resident_id, words),
     )
     ensure_first(connection, rules, now)
     (row,) = record(connection, price(connection, [work]), body.actor, now)
@@ -215,7 +222,8 @@ def reverse_credit(connection: Connection, operation: Operation, now: datetime, 
         raise DomainError("reason_required")
     found = final_credit(connection, body.credit_id, body.actor)
     if found["transfer_id"] is not None:
-        (answer,) = book(connection, [reversal(found, body.actor, "credit_reversed")], now, rules.zone)
+        note = _noted(connection, operation, found["resident_id"], body.reason)
+        (answer,) = book(connection, [reversal(found, body.actor, "credit_reversed", note)], now, rules.zone)
         if isinstance(answer, Refused):
             raise DomainError(answer.code, **answer.fields)
     taken_back(connection, [(found, body.actor, body.reason)], now)
@@ -224,6 +232,12 @@ def reverse_credit(connection: Connection, operation: Operation, now: datetime, 
     entry = audit.Entry(body.actor, "credit_reversed", ("credit", body.credit_id), operation.id)
     audit.record_all(connection, now, [entry])
     return one(connection, body.credit_id)
+
+
+def _noted(connection: Connection, operation: Operation, resident_id: str, words: str) -> str | None:
+    """Keep the words of an operation in a note, where it brings a salt; the hash for the ledger's row."""
+    salt: str | None = operation.body.salt
+    return None if salt is None else notes.write(connection, derived_id(operation.id, "note"), resident_id, words, salt)
 
 
 def final_credit(connection: Connection, credit_id: str, actor: str) -> dict[str, Any]:

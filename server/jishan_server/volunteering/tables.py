@@ -20,17 +20,20 @@ credits = Table(
     Column("points", Integer, nullable=False),
     Column("rule_version", String(40), nullable=False),
     Column("activity", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    # Words about a person, which are forgotten with them.
+    Column("reason", Text, info={"personal": True}),
+    # The hash of the note with activity and reason, which the row in the ledger carries (`ledger.notes`).
+    Column("note", String(64), info={"not_exported": True}),
     Column("state", String(20), nullable=False),
     Column("recorded_by", String(64), nullable=False),
     Column("recorded_at", Instant, nullable=False),
     Column("decided_by", String(64)),
     Column("decided_at", Instant),
-    Column("decision_reason", Text),
+    Column("decision_reason", Text, info={"personal": True}),
     Column("transfer_id", String(40), unique=True),
     Column("reversed_by", String(64)),
     Column("reversed_at", Instant),
-    Column("reversal_reason", Text),
+    Column("reversal_reason", Text, info={"personal": True}),
     Column("reversal_transfer_id", String(40), unique=True),
     # The work: when it began, the local day of it (YYYY-MM-DD), and of which activity and sitting it was, if of any.
     Column("worked_at", Instant),

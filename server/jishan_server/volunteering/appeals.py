@@ -18,6 +18,7 @@ from jishan_server.errors import DomainError
 from jishan_server.ids import timed_derived_id
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
+from jishan_server.people.merging import is_same_person
 from jishan_server.people.messages import Message, tell
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.attendance import mark_credited
@@ -134,7 +135,7 @@ def decide_appeal(connection: Connection, operation: Operation, now: datetime, s
     involved = {actor for one in connection.execute(objected) for actor in one}
     if body.actor in {row["recorded_by"], row["decided_by"], row["reversed_by"], found["filed_by"], *involved}:
         raise DomainError("second_reviewer_required")
-    if resident_of(connection, body.actor) == row["resident_id"]:
+    if is_same_person(connection, resident_of(connection, body.actor), row["resident_id"]):
         raise DomainError("credit_own")
     new_id = _accept(connection, operation, found, row, now, settings) if body.is_accepted else None
     connection.execute(

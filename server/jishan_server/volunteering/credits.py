@@ -23,9 +23,9 @@ from jishan_server.ledger.store import book
 from jishan_server.memory import once
 from jishan_server.organizations.calendar import parse_day
 from jishan_server.organizations.roles import Permission, is_permitted, permit, scope
-from jishan_server.people.merging import is_same_person
+from jishan_server.people.merging import is_same_person, survivor_of
 from jishan_server.people.messages import Message, tell
-from jishan_server.people.residents import estate_of
+from jishan_server.people.residents import estate_of, living
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.credit_states import Event, State, follow
 from jishan_server.volunteering.crediting import (
@@ -95,8 +95,8 @@ class ReverseCredit:
 def record_credit(connection: Connection, operation: Operation, now: datetime, rules: CreditRules) -> dict[str, Any]:
     """Record a credit that waits for another person's approval. No points move yet.
 
-    Refusals: resident_unknown, forbidden, resident_elsewhere, credit_amount, minutes_invalid, points_invalid,
-    day_invalid, worked_day_ahead.
+    Refusals: resident_unknown, forbidden, resident_elsewhere, resident_closed, credit_amount, minutes_invalid,
+    points_invalid, day_invalid, worked_day_ahead.
     """
     body: RecordCredit = operation.body
     estate_id = estate_of(connection, body.resident_id)
@@ -109,6 +109,9 @@ def record_credit(connection: Connection, operation: Operation, now: datetime, r
         raise DomainError("minutes_invalid")
     if body.points is not None and not 1 <= body.points <= MAX_POINTS:
         raise DomainError("points_invalid")
+    # What is recorded for a record that was merged goes to the survivor.
+    resident_id = survivor_of(connection, body.resident_id)
+    living(connection, resident_id)
     today = now.astimezone(rules.zone).date()
     day = today if body.day is None else parse_day(body.day)
     if day > today:
@@ -117,7 +120,7 @@ def record_credit(connection: Connection, operation: Operation, now: datetime, r
     words = f"{body.activity}\n{body.reason}"
     work = Work(
         id=id,
-        resident_id=body.resident_id,
+        resident_id=resident_id,
         estate_id=estate_id,
         minutes=body.minutes,
         points=body.points,

@@ -7,6 +7,7 @@ record for each row, and waiting where the person has not agreed. The same row a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from functools import cache
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
@@ -15,6 +16,7 @@ from jishan_server import audit
 from jishan_server.errors import DomainError
 from jishan_server.ids import derived_id
 from jishan_server.organizations.roles import Permission, permit
+from jishan_server.people.merging import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.credit_states import Event, follow
 from jishan_server.volunteering.crediting import GENERAL, MAX_IDS, Work, go_on, price, record
@@ -80,6 +82,7 @@ def book_history(
     for estate_id in sorted({row.estate_id for row in rows}):
         permit(connection, approved_by, Permission.CREDIT_APPROVE, estate_id)
     own, today = resident_of(connection, approved_by), now.astimezone(settings.zone).date()
+    is_own = cache(lambda resident_id: is_same_person(connection, own, resident_id))
     ids = [derived_id(row.key, "past work") for row in rows]
     seen = _known(connection, ids)
     known = set(seen)
@@ -89,7 +92,7 @@ def book_history(
         if id in seen:
             continue
         seen.add(id)
-        if row.resident_id == own:
+        if is_own(row.resident_id):
             errors[id] = DomainError("credit_own")
         elif row.day > today:
             errors[id] = DomainError("worked_day_ahead")

@@ -22,6 +22,7 @@ from jishan_server.organizations.calendar import calendar
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.organizations.tree import organization
 from jishan_server.people.credentials import masked
+from jishan_server.people.merging import is_same_person
 from jishan_server.people.messages import Message, tell
 from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import residents
@@ -135,7 +136,7 @@ def decide_objection(
         raise DomainError("objection_closed")
     if body.actor in (row["recorded_by"], row["decided_by"], found["filed_by"]):
         raise DomainError("second_reviewer_required")
-    if resident_of(connection, body.actor) == row["resident_id"]:
+    if is_same_person(connection, resident_of(connection, body.actor), row["resident_id"]):
         raise DomainError("credit_own")
     connection.execute(
         update(objections)

@@ -5,6 +5,7 @@ wrong becomes `corrected`, and another takes its place. Minutes are stored; whoe
 Source: Ministry of Civil Affairs Order 67, articles 7, 11-13 and 19.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.organizations.tables import organizations
 from jishan_server.people.residents import estate_of
+from jishan_server.people.tables import residents
 from jishan_server.volunteering.credit_tables import service_records
 
 _r = service_records.c
@@ -24,8 +26,9 @@ _r = service_records.c
 def of(
     connection: Connection, resident_id: str, first_day: date | None = None, last_day: date | None = None
 ) -> list[dict[str, Any]]:
-    """The valid records of a resident from `first_day` to `last_day` (both included), oldest first."""
-    query = select(service_records).where(*_valid([resident_id], first_day, last_day)).order_by(_r.day, _r.id)
+    """The valid records of a resident, and of those merged into them, from `first_day` to `last_day`, oldest first."""
+    ids = _merged(connection, [resident_id])
+    query = select(service_records).where(*_valid(ids, first_day, last_day)).order_by(_r.day, _r.id)
     return [view(row) for row in connection.execute(query).mappings()]
 
 
@@ -39,9 +42,13 @@ def total_minutes(
 def totals(
     connection: Connection, resident_ids: Collection[str], first_day: date | None = None, last_day: date | None = None
 ) -> dict[str, int]:
-    """Minutes of service by resident, in one statement; who has none is left out."""
-    query = select(_r.resident_id, func.sum(_r.minutes)).where(*_valid(resident_ids, first_day, last_day))
-    return {id: int(minutes) for id, minutes in connection.execute(query.group_by(_r.resident_id))}
+    """Minutes of service by resident, those of records merged into theirs too; who has none is left out."""
+    survivors = _merged(connection, resident_ids)
+    query = select(_r.resident_id, func.sum(_r.minutes)).where(*_valid(survivors, first_day, last_day))
+    found: Counter[str] = Counter()
+    for id, minutes in connection.execute(query.group_by(_r.resident_id)):
+        found[survivors[id]] += int(minutes)
+    return dict(found)
 
 
 def page(
@@ -49,7 +56,7 @@ def page(
 ) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
     """A resident's records, corrected ones too, newest first; refusals: resident_unknown, forbidden."""
     permit(connection, actor, Permission.RECORD_READ, estate_of(connection, resident_id), about=resident_id)
-    query = select(service_records).where(_r.resident_id == resident_id)
+    query = select(service_records).where(_r.resident_id.in_(_merged(connection, [resident_id])))
     if after is not None:
         day, id = after
         query = query.where((_r.day < day) | ((_r.day == day) & (_r.id < id)))
@@ -90,6 +97,18 @@ def view(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A record as it is answered."""
     instants = ("starts_at", "finalised_at", "known_from_at", "corrected_at")
     return {**row, **{name: iso(row[name]) for name in instants}}
+
+
+def _merged(connection: Connection, resident_ids: Collection[str]) -> dict[str, str]:
+    """These residents, and all whose records were merged into theirs: each with the one of `resident_ids`."""
+    found = {id: id for id in resident_ids}
+    newest = set(found)
+    while newest:
+        r = residents.c
+        rows = connection.execute(select(r.id, r.merged_into).where(r.merged_into.in_(newest))).all()
+        newest = {id for id, _ in rows} - found.keys()
+        found |= {id: found[into] for id, into in rows if id in newest}
+    return found
 
 
 def _valid(ids: Collection[str], first_day: date | None, last_day: date | None) -> list[ColumnElement[bool]]:

@@ -280,6 +280,29 @@ def test_the_facts_of_a_record_cannot_be_changed(desk: Desk) -> None:
         connection.execute(update(rule_versions).values(document="{}"))
 
 
+def test_what_two_merged_records_worked_is_one_persons_and_no_longer_their_own_to_approve(here: Desk) -> None:
+    here.rules(notice_working_days=3)
+    here.credit(0, 120)
+    here.at("2026-03-03T10:00:00")
+    waiting = here.credit(0, 60)
+    into = {"into_id": here.people[1].id, "reason": "同一个人"}
+    here.office.ok("POST", f"/residents/{here.people[0].id}/merge", into, as_="admin")
+    assert here.credit(0, 90)["resident_id"] == here.people[1].id
+    for day in ("2026-03-04", "2026-03-06"):
+        # A ledger in which nothing moves for 2 days doubts the clock.
+        here.at(f"{day}T10:00:00")
+        here.credit(3, 60, day="2026-03-02")
+    here.at("2026-03-07T00:00:00")
+    assert here.turn() == 2
+    assert here.state(waiting) == "final"
+    assert (here.points(1), here.minutes(1), here.minutes(0)) == (4, 270, 180)
+    body = {"reason": "搬走了"}
+    here.office.ok("POST", f"/residents/{here.people[2].id}/close", body, as_="approver")
+    body = {"resident_id": here.people[2].id, "activity": "x", "reason": "x", "minutes": 60}
+    here.office.refused(409, "resident_closed", "POST", "/credits", body)
+    assert here.is_sound()
+
+
 # Corrections, appeals
 
 

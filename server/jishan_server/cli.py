@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from jishan_protocol import claim_codes
-from jishan_server import backups, demo_county, demo_data, demo_loading, local_socket, logs, serving
+from jishan_server import backups, demo_county, demo_data, demo_loading, files_cli, local_socket, logs, serving
 from jishan_server import up as running
 from jishan_server.assembly import assembled, hashing_of, utc_now
 from jishan_server.config import SECRET_BYTES, Config, ConfigError, load, settings
@@ -295,6 +295,10 @@ def demo_data_(estates: int, people: int, seed: int) -> None:
 def confirm_date(date: datetime) -> None:
     """Say that it is this date today, when the server doubts its clock: points end again, and days are closed."""
     _print(_do(load(), "confirm_date", ConfirmDate(SYSTEM, date.date().isoformat())))
+
+
+main.add_command(files_cli.import_)
+main.add_command(files_cli.export)
 
 
 @main.group()

@@ -22,6 +22,7 @@ _PLAIN: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
     0xFEFF: None,
 }
 _SPACES: Final = re.compile(r"\s+")
+_ODD: Final = re.compile(r"^ | $|  |[^\x20-\x7e\u00b7\u2018-\u201d\u3001-\u9fff\U00020000-\U0003ffff]")
 _HAN: Final = "\u3007\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _BETWEEN_HAN: Final = re.compile(rf"(?<=[{_HAN}])\s+(?=[{_HAN}])")
 
@@ -45,7 +46,9 @@ def text_of(cell: Cell) -> str:
         return "1" if cell else "0"
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
         cell = int(cell)
-    return _SPACES.sub(" ", str(cell).translate(_PLAIN)).strip()
+    text = str(cell)
+    # Most cells need nothing of it, and there are hundreds of thousands.
+    return _SPACES.sub(" ", text.translate(_PLAIN)).strip() if _ODD.search(text) else text
 
 
 def name_of(cell: Cell) -> str:

@@ -5,6 +5,7 @@ Pure. A row with several mistakes names them all, so that they are put right at 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -61,23 +62,30 @@ class Verdict(NamedTuple):
     problems: tuple[Problem, ...] = ()
 
 
+@lru_cache(maxsize=8)
+def _places(fields: tuple[str | None, ...]) -> dict[str, int]:
+    """The column of each field: the same for all rows of a file."""
+    return {field: place for place, field in enumerate(fields) if field is not None}
+
+
 class RowReader:
     """Reads the cells of one row; `problems` are what is wrong with them, in the order of reading."""
 
     def __init__(self, header: Header, row: Row) -> None:
         self._header = header
+        self._places = _places(header.fields)
         self.row = row
         self.problems: list[Problem] = []
 
     def cell(self, field: str) -> Cell:
         """The cell of a field; None where there is no such column."""
-        fields = self._header.fields
-        place = fields.index(field) if field in fields else len(self.row.cells)
-        return self.row.cells[place] if place < len(self.row.cells) else None
+        place = self._places.get(field)
+        return self.row.cells[place] if place is not None and place < len(self.row.cells) else None
 
     def has(self, field: str) -> bool:
         """Whether something stands in the cell."""
-        return bool(text_of(self.cell(field)))
+        cell = self.cell(field)
+        return cell is not None and cell != "" and bool(text_of(cell))
 
     def read(self, field: str, parse: Callable[[Cell], T], *, is_required: bool = False) -> T | None:
         """The value of a cell, None if it is empty or wrong; what is wrong is noted."""

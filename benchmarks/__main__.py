@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import ledger, link
+from benchmarks import imports, ledger, link
 from benchmarks.programs import ProgramMissing
 
 RESULT: Final = Path("build/bench.json")
@@ -43,6 +43,7 @@ WHAT: Final = {
     "P6": "one machine taking all the load, against the load spread",
     "P7": "`ledger verify`",
     "P9": "from key press to motor start, without the controller's poll wait",
+    "P11": "a file of 40,000 people, and of 40,000 hours, previewed and booked",
     "R": "pgbench TPC-B, scale 10, 8 clients: the measure of this machine",
 }
 
@@ -74,6 +75,8 @@ def measured(names: set[str], *, is_quick: bool) -> Iterator[tuple[str, Row]]:
     """Every row among `names`, as soon as it is there; R comes with the ledger's."""
     if of_ledger := sorted(names & LEDGER_ROWS):
         yield from ledger.rows(of_ledger, QUICK_SECONDS if is_quick else SECONDS).items()
+    if "P11" in names:
+        yield "P11", imports.measure(is_quick=is_quick)
     for name in sorted(names & link.ROWS):
         try:
             yield name, link.measure(name, is_quick=is_quick)

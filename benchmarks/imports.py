@@ -66,7 +66,7 @@ HOURS: Final = ("姓名", "电话", "日期", "时长", "活动名称", "类别"
 
 def _person(number: int) -> list[str | int]:
     born = f"19{40 + number % 60}-03-05"
-    home = [f"{number % 50 + 1}栋", number % 6 + 1, number % 900 + 101]
+    home: list[str | int] = [f"{number % 50 + 1}栋", number % 6 + 1, number % 900 + 101]
     return [_name(number), _phone(number), "女", born, *home, f"T-{number}", "2026-01-05"]
 
 

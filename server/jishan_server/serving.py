@@ -20,6 +20,7 @@ from waitress.server import create_server
 from jishan_server.app import create_app
 from jishan_server.assembly import assembled
 from jishan_server.config import Config
+from jishan_server.volunteering.importing import jobs
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 """waitress reads a body before the app sees it; the app's own limit is far smaller and answers in the API's words."""
@@ -53,6 +54,7 @@ def run(config: Config) -> None:
     """`jishan-server web`: serve until SIGTERM or SIGINT."""
     stopping = stop_signals()
     with assembled(config) as parts, served(create_app(parts), config) as port:
+        jobs.resume(parts.engine, parts.writer)
         log.info("serving", host=config.http_host, port=port, tls=config.http_tls)
         stopping.wait()
 

@@ -34,6 +34,7 @@ from jishan_server.vending.keys import Keys
 from jishan_server.vending.machines import ensure_identity
 from jishan_server.vending.model import broker_key_id
 from jishan_server.vending.redemptions import Vending
+from jishan_server.volunteering.importing import jobs
 
 PORTS_TRIED: Final = 50
 """How many ports above the wanted one are looked at."""
@@ -113,6 +114,7 @@ def serving(config: Config) -> Iterator[dict[str, str]]:
         upgrade(parts.engine)
         with writing(parts.engine) as connection:
             ensure_identity(connection, secrets.token_hex(16), parts.clock())
+        jobs.resume(parts.engine, parts.writer)
         address = external_broker(config) if config.mqtt_url else _embedded_broker(parts, closing)
         link = Link(gateway, parts, address, is_alone=config.is_sqlite)
         closing.callback(link.close)

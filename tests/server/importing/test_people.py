@@ -230,8 +230,7 @@ def test_a_crash_repeats_no_piece(office: Office, monkeypatch: pytest.MonkeyPatc
     call(jobs.step(actor, id, 0))
     # The process ended here. The next one takes the rest up by itself.
     assert office.ok("GET", f"/imports/{id}", as_="admin")["pieces_done"] == 1
-    with office.parts.engine.connect() as connection:
-        jobs.resume(connection, office.parts.writer)
+    jobs.resume(office.parts.engine, office.parts.writer)
     assert settled(office, id)["booked_count"] == 2_100
     assert call(jobs.step(actor, id, 0)) == {"next": 1}
     assert count_of_residents(office) == before + 2_100

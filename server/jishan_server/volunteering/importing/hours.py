@@ -18,9 +18,7 @@ from jishan_server.errors import DomainError
 from jishan_server.ids import derived_id
 from jishan_server.ledger.model import Refused
 from jishan_server.ledger.store import book as book_transfers
-from jishan_server.organizations import tree
 from jishan_server.organizations.roles import Permission, is_permitted
-from jishan_server.organizations.tables import organizations
 from jishan_server.people.staff import resident_of
 from jishan_server.sheets import dates
 from jishan_server.sheets.cells import Cell, CellProblem, text_of
@@ -34,6 +32,7 @@ from jishan_server.volunteering.history import PastWork
 from jishan_server.volunteering.importing import finding
 from jishan_server.volunteering.importing.finding import Clues, Person, World
 from jishan_server.volunteering.importing.rows import Job, Row, RowReader, Verdict
+from jishan_server.volunteering.importing.tree import nodes_below
 from jishan_server.volunteering.rules import MAX_POINTS, Source
 from jishan_server.volunteering.tables import credits
 from jishan_server.writer import Operation
@@ -97,7 +96,7 @@ FIELDS: Final = (
 
 def judge(connection: Connection, job: Job, rows: Sequence[Row], seen: dict[Any, Any], now: datetime) -> list[Verdict]:
     """Say of each row whose hours it is, and whether they are booked already."""
-    nodes = _nodes(connection, job)
+    nodes = nodes_below(connection, job)
     read = [_read(job, row, nodes, now) for row in rows]
     world = finding.load(connection, [clues for _, clues, _ in read], job.estates)
     works = [_of_person(job, reader, clues, work, world) for reader, clues, work in read]
@@ -188,18 +187,6 @@ def undo(
     noted = [audit.Entry(actor, "credit_reversed", ("credit", row["id"]), operation.id) for row in [*gone, *waiting]]
     audit.record_all(connection, now, noted)
     return kept
-
-
-def _nodes(connection: Connection, job: Job) -> dict[str, str | None]:
-    """The nodes at or below the import's, by name and by code; None for a name that several have."""
-    inside = tree.below(connection, job.organization_id)
-    o = organizations.c
-    found: dict[str, str | None] = {}
-    for id, name, code in connection.execute(select(o.id, o.name, o.code)):
-        if id in inside:
-            for word in {id, name, code} - {None}:
-                found[word] = None if word in found else id
-    return found
 
 
 def _read(

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, update
 
 from jishan_server import audit
 from jishan_server.db import DatabaseUnavailable, from_ms, to_ms
@@ -592,9 +592,10 @@ def step(actor: str, import_id: str, number: int, *, is_undo: bool = False) -> O
     return Operation(f"{import_id}-{verb}-{number}", f"{verb}_import_rows", ImportRows(actor, import_id, number))
 
 
-def resume(connection: Connection, writer: Writer) -> None:
-    """Go on with imports that a crash left half done."""
-    rows = connection.execute(select(imports).where(imports.c.state.in_(("booking", "undoing")))).mappings().all()
+def resume(engine: Engine, writer: Writer) -> None:
+    """Go on with imports that a crash left half done: asked once, when the server starts."""
+    with engine.connect() as connection:
+        rows = connection.execute(select(imports).where(imports.c.state.in_(("booking", "undoing")))).mappings().all()
     for row in rows:
         is_undo = row["state"] == "undoing"
         carry_on(writer, row["undone_by" if is_undo else "booked_by"], row["id"], _next(dict(row)), is_undo=is_undo)

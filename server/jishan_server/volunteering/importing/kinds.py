@@ -11,7 +11,7 @@ from jishan_server.organizations.roles import Permission
 from jishan_server.sheets.headers import Field
 from jishan_server.sheets.problems import Problem
 from jishan_server.sheets.reading import MAX_ROWS
-from jishan_server.volunteering.importing import hours, people, tree
+from jishan_server.volunteering.importing import attendance, hours, people, sittings, tree
 from jishan_server.volunteering.importing.rows import Job, Row, Verdict
 from jishan_server.writer import Operation
 
@@ -53,6 +53,18 @@ KINDS: Final[Mapping[str, ImportKind]] = {
     ),
     "organizations": ImportKind(
         "组织", tree.FIELDS, Permission.ESTATE_WRITE, tree.judge, tree.book, chunk_rows=MAX_ROWS
+    ),
+    "activities": ImportKind(
+        "活动",
+        sittings.FIELDS,
+        Permission.ACTIVITY_WRITE,
+        sittings.judge,
+        sittings.book,
+        sittings.undo,
+        chunk_rows=sittings.CHUNK_ROWS,
+    ),
+    "attendance": ImportKind(
+        "考勤", attendance.FIELDS, Permission.ATTENDANCE_WRITE, attendance.judge, attendance.book, attendance.undo
     ),
     "hours": ImportKind(
         "服务时长",

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from jishan_server.errors import CODES, DomainError
 from jishan_server.organizations import tree
+from jishan_server.organizations.tables import organizations
 from jishan_server.organizations.tree import NewNode
 from jishan_server.sheets.headers import Field
 from jishan_server.sheets.problems import Problem
@@ -71,6 +72,18 @@ def book(
     nodes = [verdict.value for verdict in verdicts]
     tree.create_many(connection, job.booked_by or job.actor, operation.id, job.organization_id, nodes, now)
     return [node.code for node in nodes]
+
+
+def nodes_below(connection: Connection, job: Job) -> dict[str, str | None]:
+    """The nodes at or below the import's, by id, name and code; None for a name that several have."""
+    inside = tree.below(connection, job.organization_id)
+    o = organizations.c
+    found: dict[str, str | None] = {}
+    for id, name, code in connection.execute(select(o.id, o.name, o.code)):
+        if id in inside:
+            for word in {id, name, code} - {None}:
+                found[word] = None if found.get(word, id) != id else id
+    return found
 
 
 def _read(job: Job, row: Row) -> tuple[RowReader, NewNode | None]:

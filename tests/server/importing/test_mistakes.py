@@ -14,6 +14,7 @@ from importing_desk import book, csv_of, problems, send, xlsx_of
 from office import Office
 
 from jishan_server.people.id_numbers import check_sign
+from jishan_server.people.member_numbers import member_number
 from jishan_server.sheets import reading
 from jishan_server.sheets.cells import Cell
 
@@ -111,7 +112,7 @@ def test_forty_planted_mistakes_give_forty_reasons(office: Office) -> None:
         (work(来源="听说"), "来源", "not_in_list"),
         (work(会员号=None, 姓名=name), "姓名", "person_name_only"),
         (work(姓名="别人"), "会员号", "person_differs"),
-        (work(会员号="10000103"), "会员号", "person_unknown"),
+        (work(会员号=member_number(1_000_999)), "会员号", "person_unknown"),
     ]
     hours_id, told_hours = found(office, "hours", xls_of(HOURS, [row for row, _, _ in hours]))
     assert told_hours == [(row, column, code) for row, (_, column, code) in enumerate(hours, 2) if code is not None]

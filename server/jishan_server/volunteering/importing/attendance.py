@@ -22,7 +22,7 @@ from jishan_server.sheets.problems import Problem
 from jishan_server.volunteering import recording
 from jishan_server.volunteering.activity_tables import activities, attendance_changes, attendances, sessions
 from jishan_server.volunteering.importing import finding
-from jishan_server.volunteering.importing.finding import Clues, Person
+from jishan_server.volunteering.importing.finding import Clues, Person, Unclear
 from jishan_server.volunteering.importing.rows import Job, Row, RowReader, Verdict
 from jishan_server.volunteering.judging import Span, Taken, check, span_of
 from jishan_server.volunteering.planned import day_start, plan_of, planned_sessions
@@ -74,12 +74,12 @@ class Came(NamedTuple):
 def judge(connection: Connection, job: Job, rows: Sequence[Row], seen: dict[Any, Any], now: datetime) -> list[Verdict]:
     """Say of each row whether it is new, recorded already, or wrong: of whom, of which session, and what cannot be."""
     read = [_read(job, row) for row in rows]
-    world = finding.load(connection, [clues for _, clues, _ in read], job.estates)
+    world = finding.load(connection, [clues for _, clues, _ in read if clues is not None], job.estates)
     planned = _sessions(connection, job, [told for _, _, told in read if told is not None])
     matched: list[tuple[RowReader, _Told, RowMapping, Person] | RowReader] = []
     for reader, clues, told in read:
-        found = finding.whose(clues, world, job.estates)
-        if not isinstance(found, Person):
+        found = None if clues is None else finding.whose(clues, world, job.estates)
+        if isinstance(found, Unclear):
             reader.note(found.field, found.code, found.fields, found.subjects)
         session = None if told is None else _session(reader, told, planned, job)
         if told is None or session is None or not isinstance(found, Person) or reader.problems:
@@ -145,9 +145,9 @@ def undo(
     return kept
 
 
-def _read(job: Job, row: Row) -> tuple[RowReader, Clues, _Told | None]:
+def _read(job: Job, row: Row) -> tuple[RowReader, Clues | None, _Told | None]:
     reader = RowReader(job.header, row)
-    clues = finding.read_clues(reader, job.hashing)
+    clues = finding.read_person(reader, job.hashing)
     title = reader.words("title", MAX_TITLE, is_required=True)
     moment = reader.read("day", lambda cell: dates.parse_moment(cell, job.year), is_required=True)
     starts = reader.read("starts", dates.parse_clock)

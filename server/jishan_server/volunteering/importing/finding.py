@@ -90,6 +90,12 @@ class Unclear(NamedTuple):
     subjects: tuple[str, ...] = ()
 
 
+def read_person(reader: RowReader, hashing: Hashing) -> Clues | None:
+    """What a row of work says about whose it is; None if one of those cells is wrong: no weaker clue stands in."""
+    clues = read_clues(reader, hashing)
+    return None if reader.problems else clues
+
+
 def read_clues(reader: RowReader, hashing: Hashing, *, needs_name: bool = False) -> Clues:
     """What a row says about who it is; what is wrong with its cells is noted."""
     number = reader.cell("member_number")

@@ -98,7 +98,7 @@ def judge(connection: Connection, job: Job, rows: Sequence[Row], seen: dict[Any,
     """Say of each row whose hours it is, and whether they are booked already."""
     nodes = nodes_below(connection, job)
     read = [_read(job, row, nodes, now) for row in rows]
-    world = finding.load(connection, [clues for _, clues, _ in read], job.estates)
+    world = finding.load(connection, [clues for _, clues, _ in read if clues is not None], job.estates)
     works = [_of_person(job, reader, clues, work, world) for reader, clues, work in read]
     keys = _fresh_keys(connection, [work.key for work in works if work is not None])
     verdicts = []
@@ -191,10 +191,10 @@ def undo(
 
 def _read(
     job: Job, row: Row, nodes: Mapping[str, str | None], now: datetime
-) -> tuple[RowReader, Clues, PastWork | None]:
+) -> tuple[RowReader, Clues | None, PastWork | None]:
     """The row as work of nobody yet; None if some of its cells are wrong."""
     reader = RowReader(job.header, row)
-    clues = finding.read_clues(reader, job.hashing)
+    clues = finding.read_person(reader, job.hashing)
     unit = unit_of(job.header.column_of("minutes"))
     moment = reader.read("day", lambda cell: dates.parse_moment(cell, job.year), is_required=True)
     starts = reader.read("starts", dates.parse_clock)
@@ -230,7 +230,11 @@ def _read(
     return reader, clues, replace(work, worked_at=begins if clock else None)
 
 
-def _of_person(job: Job, reader: RowReader, clues: Clues, work: PastWork | None, world: World) -> PastWork | None:
+def _of_person(
+    job: Job, reader: RowReader, clues: Clues | None, work: PastWork | None, world: World
+) -> PastWork | None:
+    if clues is None:
+        return None
     found = finding.whose(clues, world, job.estates)
     if not isinstance(found, Person):
         reader.note(found.field, found.code, found.fields, found.subjects)

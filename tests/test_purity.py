@@ -99,6 +99,7 @@ SHELLS: Final = {
     "jishan_server.app": "times requests, draws their ids",
     "jishan_server.assembly": "the server's clock",
     "jishan_server.cli": "draws passwords and ids",
+    "jishan_server.files_cli": "draws ids",
     "jishan_server.gateway.broker": "runs the embedded broker",
     "jishan_server.gateway.pki": "makes keys and dates certificates",
     "jishan_server.gateway.shell": "the gateway's clock, threads and MQTT connection",

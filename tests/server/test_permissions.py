@@ -257,6 +257,11 @@ ENDPOINTS: Final[dict[str, Row]] = {
             "estate_id": "{estate}",
         },
     ),
+    # points that end
+    "expiry.preview_expiry": Row(Everywhere(P.EXPIRY_RUN), query="day=2026-12-31"),
+    "expiry.run_expiry": Row(Everywhere(P.EXPIRY_RUN), {"day": "2026-03-02"}),
+    "expiry.list_expiry_runs": Row(Everywhere(P.EXPIRY_RUN)),
+    "expiry.get_expiry_run": Row(Everywhere(P.EXPIRY_RUN)),
     # machines
     "machines.create_machine": Row(P.MACHINE_WRITE, {"machine_id": "box-2", "estate_id": "{estate}", "name": "x"}),
     "machines.list_machines": Row(Listed(P.MACHINE_READ)),
@@ -355,7 +360,7 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "exports.get_yearly_report": Row(
         P.STATISTICS_READ, query="organization_id=jiangpan&year=2026", at={"format": "csv"}
     ),
-    "imports.get_import_template": Row(Listed(P.IMPORT), at={"kind": "people", "format": "csv"}),
+    "imports.get_import_template": Row(Listed(P.IMPORT), at={"import_kind": "people", "format": "csv"}),
     # activities, sessions, sign-ups
     "activities.list_activity_types": Row(Listed(P.ACTIVITY_READ)),
     "activities.put_activity_type": Row(
@@ -472,6 +477,11 @@ def machines_of(office: Office, known: dict[str, str]) -> None:
     known["alert"] = str(office.ok("GET", "/alerts", as_="operator")["items"][0]["number"])
 
 
+def expiry_of(office: Office, known: dict[str, str]) -> None:
+    """A run."""
+    known["run_id"] = office.ok("POST", "/expiry/runs", {"day": "2026-03-02"}, as_="admin")["id"]
+
+
 def tasks_of(office: Office, known: dict[str, str]) -> None:
     """A need."""
     body = {"organization_id": OURS, "title": "x", "need": "x"}
@@ -549,6 +559,7 @@ MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
     reports_of,
     entries_of,
     tasks_of,
+    expiry_of,
     messages_of,
     imports_of,
 )

@@ -212,15 +212,15 @@ def undo_import(body: dict[str, str], import_id: str) -> dict[str, Any]:
     return _fresh(import_id)
 
 
-@imports.get("/imports/templates/<id:kind>.<id:format>")
+@imports.get("/imports/templates/<id:import_kind>.<id:format>")
 @imports.answers(200)
-def get_import_template(kind: str, format: str) -> Response:
+def get_import_template(import_kind: str, format: str) -> Response:
     """An empty file of a kind, as csv or xlsx, with an example row that is left out when it is sent."""
     scope(reading(), actor(), Permission.IMPORT)
     if format not in MEDIA_TYPES:
         raise DomainError("not_found")
     chosen: Format = "csv" if format == "csv" else "xlsx"
-    return file_answer(f"{kind}.{format}", chosen, jobs.template(kind, chosen))
+    return file_answer(f"{import_kind}.{format}", chosen, jobs.template(import_kind, chosen))
 
 
 def file_answer(name: str, format: Format, content: bytes) -> Response:

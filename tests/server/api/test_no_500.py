@@ -103,6 +103,12 @@ def known(office: Office) -> dict[str, list[Any]]:
         "day": ["2026-02-01", "2026-08-01"],
         "attachment_ids": [["nobody"]],
         "due_day": ["2026-04-01"],
+        "last_day": ["2026-12-31"],
+        "known_on": ["2026-12-31"],
+        "year": [2026],
+        "import_kind": ["people", "hours"],
+        "what": ["people", "credits"],
+        "format": ["csv", "xlsx"],
         "valid_on": ["2026-02-01"],
         "before": ["2026-03-02T04:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"],
     }
@@ -167,7 +173,8 @@ def paths(rule: str, known: Fields) -> st.SearchStrategy[str]:
             parts.append(st.just(text))
         else:
             other = large if text in ("number", "selection") else strange
-            parts.append(st.one_of(st.sampled_from(known[text]), st.sampled_from(known[text]), other).map(str))
+            there = st.sampled_from(known[text]) if known.get(text) else strange
+            parts.append(st.one_of(there, there, other).map(str))
     return st.tuples(*parts).map("".join)
 
 

@@ -184,7 +184,15 @@ def queries(route: Fields, schemas: Fields, known: Fields) -> st.SearchStrategy[
         for one in route.get("parameters", ())
         if one["in"] == "query"
     }
-    return st.fixed_dictionaries({}, optional=wanted | {"foreign": st.text(max_size=5)})
+    needed = {
+        one["name"]: wanted.pop(one["name"])
+        for one in route.get("parameters", ())
+        if one.get("required") and one["in"] == "query"
+    }
+    right = st.fixed_dictionaries(needed, optional=wanted)
+    return st.one_of(
+        right, right, st.fixed_dictionaries({}, optional=needed | wanted | {"foreign": st.text(max_size=5)})
+    )
 
 
 def routes(office: Office) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from jishan_server.sheets import reading
 from jishan_server.sheets.cells import Cell
 from jishan_server.volunteering.import_tables import import_chunks, import_refusals
 from jishan_server.volunteering.importing import jobs
+from jishan_server.writer import Operation
 
 
 def id_number(born: str, order: int) -> str:
@@ -224,8 +225,6 @@ def test_a_crash_repeats_no_piece(office: Office, monkeypatch: pytest.MonkeyPatc
     before = count_of_residents(office)
     call, id = office.parts.writer.call, preview["id"]
     actor = office.ok("GET", f"/imports/{id}", as_="admin")["sent_by"]
-    from jishan_server.writer import Operation
-
     assert call(Operation("crash-start", "start_import", jobs.StartImport(actor, id))) == {"next": 0}
     call(jobs.step(actor, id, 0))
     # The process ended here. The next one takes the rest up by itself.
@@ -245,7 +244,7 @@ def test_cells_are_sealed_and_forgotten_after_their_time(office: Office) -> None
         assert id_number("19500101", 1) not in str(connection.execute(select(import_refusals)).all())
     office.tick(days=31)
     office._tokens.clear()
-    send(office, "people", csv_of(HEADER, FOUR))
+    office.parts.writer.call(Operation("forget", jobs.FORGET, None))
     office.refused(410, "import_forgotten", "GET", f"/imports/{preview['id']}/errors", as_="admin")
     office.refused(410, "import_forgotten", "POST", f"/imports/{preview['id']}/book", as_="admin")
 

@@ -46,6 +46,7 @@ from jishan_server.volunteering.importing.sealing import seal, unseal
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Answer, Kind, Operation, Outcome, Writer
 
+FORGET: Final = "imports.forget"
 KEPT: Final = timedelta(days=30)
 """How long cells are kept: time enough to put rows right and to send them again."""
 MAX_NAME: Final = 200
@@ -335,10 +336,9 @@ def _refusals(verdicts: Sequence[Verdict]) -> tuple[Refusal, ...]:
 
 
 def begin_import(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
-    """Note that a file is being read; cells of old ones are forgotten."""
+    """Note that a file is being read. Refusals: not_found for a kind, estate_unknown, forbidden."""
     body: BeginImport = operation.body
     _permit(connection, body.actor, _kind(body.kind), body.organization_id)
-    _forget(connection, now)
     connection.execute(
         insert(imports).values(
             id=operation.id,
@@ -664,6 +664,30 @@ def problems(
     return views, after + limit if len(noted) > after + limit else None
 
 
+def about(connection: Connection, resident_id: str) -> list[dict[str, Any]]:
+    """Refused rows that may have been about a resident, newest file first: what answers "why did I get nothing?".
+
+    The caller has permitted it.
+    """
+    a, r = import_candidates.c, import_refusals.c
+    rows = connection.execute(
+        select(imports.c.id, imports.c.kind, imports.c.file_name, r.row, r.column_name, r.code, r.fields, r.recorded_at)
+        .join(import_refusals, (r.import_id == a.import_id) & (r.row == a.row))
+        .join(imports, imports.c.id == a.import_id)
+        .where(a.resident_id == resident_id)
+        .order_by(r.number.desc())
+    )
+    found = []
+    for id, kind, file_name, row, column, code, fields, recorded_at in rows:
+        problem = Problem(row, column, code, json.loads(fields))
+        found.append(
+            {"import_id": id, "kind": kind, "file_name": file_name, "row": row, "column": column, "code": code}
+            | {"reason_zh": problem.reason("zh"), "reason_en": problem.reason("en")}
+            | {"recorded_at": iso(recorded_at)}
+        )
+    return found
+
+
 def error_file(
     connection: Connection, actor: str, import_id: str, hashing: Hashing, language: Language
 ) -> tuple[str, writing.Format, bytes]:
@@ -860,13 +884,14 @@ def _remember(connection: Connection, actor: str, now: datetime, kind: str, head
     )
 
 
-def _forget(connection: Connection, now: datetime) -> None:
-    """Delete the cells of files that were sent too long ago."""
+def forget(connection: Connection, operations: Sequence[Operation], now: datetime) -> list[Outcome]:
+    """Delete the cells of files that were sent too long ago: a timed kind."""
     c = imports.c
     old = connection.scalars(select(c.id).where(c.sent_at < now - KEPT, c.forgotten_at.is_(None))).all()
     if old:
         connection.execute(update(import_chunks).where(import_chunks.c.import_id.in_(old)).values(sealed=None))
         connection.execute(update(imports).where(c.id.in_(old)).values(forgotten_at=now))
+    return [Outcome() for _ in operations]
 
 
 def _view(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from jishan_server.volunteering import (
     trainings,
 )
 from jishan_server.volunteering import sessions as planning
+from jishan_server.volunteering.importing import jobs as importing
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Kind, Operation, Outcome
 
@@ -148,7 +149,7 @@ BODIES: Final[dict[str, type]] = {
 }
 """The body of each kind, for those who read operations from JSON."""
 
-TIMED: Final = (ledger.DAYS, planning.CLOSE, crediting.FINALISE, privacy.RETAIN)
+TIMED: Final = (ledger.DAYS, planning.CLOSE, crediting.FINALISE, privacy.RETAIN, importing.FORGET)
 """Kinds that the server asks of itself every `WATCH_INTERVAL_S`, with no body: each finds out what is due by the clock
 of its transaction, does a bounded piece of it, and is quick where nothing is.
 """
@@ -252,6 +253,7 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
     mass = {
         # Before anything is booked in the same transaction: on PostgreSQL it waits for the bookings of others.
         ledger.DAYS: Kind(run_batch=partial(ledger.days, zone=rules.zone)),
+        importing.FORGET: Kind(run_batch=importing.forget),
         "ping": Kind(run_batch=_ping),
         # Tries to log in are counted even when they are refused, so they are no savepoint's business.
         "log_in": Kind(run_batch=staff.log_in),

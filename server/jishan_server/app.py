@@ -34,6 +34,7 @@ from jishan_server.api.bodies import JsonRequest, check_body
 from jishan_server.api.calendar import calendar
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
+from jishan_server.api.expiry import expiry
 from jishan_server.api.exports import exports
 from jishan_server.api.imports import imports
 from jishan_server.api.machines import machines
@@ -131,6 +132,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         notices,
         rules,
         machines,
+        expiry,
         exports,
         imports,
         mine,

@@ -63,9 +63,15 @@ CODES: Final[dict[str, Code]] = {
         "服务器时钟显示今天是{today}，不是{day}，没有改动。请先校准服务器时钟。",
         "The server's clock says {today}, not {day}. Nothing was changed; please set the clock right first.",
     ),
+    "expiry_day_ahead": Code(
+        422,
+        "{day}还没有到，不能为这一天办理到期。没有改动。",
+        "{day} has not begun, so nothing of it can be ended. Nothing was changed.",
+    ),
     "expiry_invalid": Code(
         422, "有效期必须晚于现在，没有改动。", "Points must end later than now. Nothing was changed."
     ),
+    "expiry_run_unknown": Code(404, "没有找到这次到期处理。", "There is no such expiry run."),
     "hold_closed": Code(
         409, "这笔预留的积分已经处理过了，没有重复处理。", "This hold was closed before; nothing was done twice."
     ),

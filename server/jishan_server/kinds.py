@@ -35,6 +35,7 @@ from jishan_server.volunteering import (
     corrections,
     crediting,
     credits,
+    expiry,
     notice,
     recording,
     reviewing,
@@ -122,6 +123,7 @@ BODIES: Final[dict[str, type]] = {
     "propose_adjustment": adjustments.ProposeAdjustment,
     "decide_adjustment": adjustments.DecideAdjustment,
     "make_rules": rule_versions.MakeRules,
+    "run_expiry": expiry.RunExpiry,
     "create_machine": machines.CreateMachine,
     "make_claim_code": machines.MakeClaimCode,
     "enroll": machines.Enroll,
@@ -149,7 +151,7 @@ BODIES: Final[dict[str, type]] = {
 }
 """The body of each kind, for those who read operations from JSON."""
 
-TIMED: Final = (ledger.DAYS, planning.CLOSE, crediting.FINALISE, privacy.RETAIN, importing.FORGET)
+TIMED: Final = (ledger.DAYS, planning.CLOSE, crediting.FINALISE, expiry.EXPIRE, privacy.RETAIN, importing.FORGET)
 """Kinds that the server asks of itself every `WATCH_INTERVAL_S`, with no body: each finds out what is due by the clock
 of its transaction, does a bounded piece of it, and is quick where nothing is.
 """
@@ -231,6 +233,7 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "propose_adjustment": partial(adjustments.propose_adjustment, settings=credit_rules),
         "decide_adjustment": partial(adjustments.decide_adjustment, settings=credit_rules),
         "make_rules": partial(rule_versions.make_rules, settings=credit_rules),
+        "run_expiry": partial(expiry.run_expiry, settings=credit_rules),
         "create_machine": machines.create_machine,
         "make_claim_code": partial(machines.make_claim_code, rules=rules),
         "enroll": partial(machines.enroll, rules=rules),
@@ -267,6 +270,7 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         # Before credits become final.
         planning.CLOSE: Kind(run_batch=planning.close_sessions),
         crediting.FINALISE: Kind(run_batch=partial(crediting.finalise_due, settings=credit_rules)),
+        expiry.EXPIRE: Kind(run_batch=partial(expiry.expire, settings=credit_rules)),
         "approve_credit": Kind(run_batch=partial(credits.approve_credits, rules=credit_rules)),
     }
     return mass | {name: Kind(run_one=run) for name, run in one_by_one.items()}

@@ -456,7 +456,13 @@ def credits_of(office: Office, known: dict[str, str]) -> None:
     body = {"resident_id": known["resident"], "points": 1, "reason_code": "goodwill", "reason": "x"}
     known["adjustment_id"] = office.ok("POST", "/adjustments", body, as_="admin")["id"]
     known["objection_id"] = "objection-1"
-    filed = {"id": "objection-1", "credit_id": known["credit_id"], "estate_id": OURS, "state": "open", "reason": "x"}
+    filed = {
+        "id": "objection-1",
+        "credit_id": known["credit_id"],
+        "estate_id": OURS,
+        "state": "open",
+        "reason": "x",
+    } | {"resident_id": known["resident"]}
     with writing(office.parts.engine) as connection:
         connection.execute(insert(objections).values(**filed, filed_by="x", filed_at=office.now))
 

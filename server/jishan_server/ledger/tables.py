@@ -77,6 +77,15 @@ balances: Final = Table(
     postgresql_with={"fillfactor": 50},
 )
 
+_ends = balances.c.next_expiry_at.is_not(None)
+Index(
+    "ix_balances_next_expiry_at",
+    balances.c.next_expiry_at,
+    balances.c.number,
+    sqlite_where=_ends,
+    postgresql_where=_ends,
+)
+
 _has_an_heir = balances.c.heir.is_not(None)
 Index("ix_balances_heir", balances.c.heir, sqlite_where=_has_an_heir, postgresql_where=_has_an_heir)
 

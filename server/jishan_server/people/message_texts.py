@@ -116,6 +116,14 @@ TEXTS: Final[dict[str, Words]] = {
         "工作人员从您的积分中扣回{points}分。想知道原因，请找小区工作人员。",
         "{points} points were taken from yours. For the reason, please ask the estate's staff.",
     ),
+    "points_expired": Words(
+        "您有{points}分已在{day}到期，不能再使用。",
+        "{points} of your points ended on {day} and can no longer be used.",
+    ),
+    "points_expiring": Words(
+        "您有{points}分将在{day}到期，请在这天之前使用。",
+        "{points} of your points end on {day}; please use them before.",
+    ),
     "points_adjusted_up": Words(
         "工作人员给您补了{points}分。想知道原因，请找小区工作人员。",
         "{points} points were added to yours. For the reason, please ask the estate's staff.",

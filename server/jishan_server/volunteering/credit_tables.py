@@ -75,16 +75,18 @@ objections = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("credit_id", String(40), ForeignKey("credits.id"), nullable=False),
+    # Whose credit it is.
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
     Column("estate_id", String(40), ForeignKey("organizations.id"), nullable=False),
-    # Who objects: a member of staff or a resident; and for whom, where staff does it on somebody's behalf.
-    Column("filed_by", String(64), nullable=False),
-    Column("on_behalf_of", Text),
+    # Who objects, a member of staff or a resident, and for whom staff does it: nothing that the person is given.
+    Column("filed_by", String(64), nullable=False, info={"not_exported": True}),
+    Column("on_behalf_of", Text, info={"personal": True, "not_exported": True}),
     Column("filed_at", Instant, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", Text, info={"personal": True}),
     Column("state", String(10), nullable=False),
     Column("decided_by", String(64)),
     Column("decided_at", Instant),
-    Column("decision_reason", Text),
+    Column("decision_reason", Text, info={"personal": True}),
     CheckConstraint("state IN ('open', 'upheld', 'dismissed')", name="state_known"),
     CheckConstraint("decided_by <> filed_by", name="two_people"),
     Index(
@@ -112,11 +114,11 @@ appeals = Table(
     Column("filed_at", Instant, nullable=False),
     # The last local day (YYYY-MM-DD) to answer on.
     Column("due_day", String(10), nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", Text, info={"personal": True}),
     Column("state", String(10), nullable=False),
     Column("decided_by", String(64)),
     Column("decided_at", Instant),
-    Column("decision_reason", Text),
+    Column("decision_reason", Text, info={"personal": True}),
     # The credit that an accepted one led to.
     Column("new_credit_id", String(40), ForeignKey("credits.id")),
     CheckConstraint("about IN ('rejected', 'reversed', 'correction')", name="about_known"),
@@ -142,13 +144,13 @@ adjustments = Table(
     # More points if positive, fewer if negative.
     Column("points", Integer, nullable=False),
     Column("reason_code", String(40), nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", Text, info={"personal": True}),
     Column("state", String(10), nullable=False),
     Column("proposed_by", String(64), nullable=False),
     Column("proposed_at", Instant, nullable=False),
     Column("decided_by", String(64)),
     Column("decided_at", Instant),
-    Column("decision_reason", Text),
+    Column("decision_reason", Text, info={"personal": True}),
     Column("transfer_id", String(40)),
     CheckConstraint("state IN ('proposed', 'booked', 'rejected')", name="state_known"),
     CheckConstraint("points <> 0", name="points_not_zero"),

@@ -106,6 +106,7 @@ def file_objection(connection: Connection, operation: Operation, now: datetime) 
         insert(objections).values(
             id=id,
             credit_id=row["id"],
+            resident_id=row["resident_id"],
             estate_id=row["estate_id"],
             filed_by=body.actor,
             on_behalf_of=body.on_behalf_of,

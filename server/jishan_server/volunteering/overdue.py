@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from jishan_server.organizations.calendar import A_DAY, Calendar, calendar
-from jishan_server.volunteering.attendance import DUE_WORKING_DAYS
 from jishan_server.volunteering.credit_states import State
+from jishan_server.volunteering.judging import DUE_WORKING_DAYS
 from jishan_server.volunteering.tables import credits
 
 

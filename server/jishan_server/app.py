@@ -35,6 +35,7 @@ from jishan_server.api.calendar import calendar
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
 from jishan_server.api.expiry import expiry
+from jishan_server.api.explaining import explaining
 from jishan_server.api.exports import exports
 from jishan_server.api.imports import imports
 from jishan_server.api.machines import machines
@@ -133,6 +134,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         rules,
         machines,
         expiry,
+        explaining,
         exports,
         imports,
         mine,

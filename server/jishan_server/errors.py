@@ -375,6 +375,11 @@ CODES: Final[dict[str, Code]] = {
         403, "不能冲正自己的积分，没有改动。", "Nobody reverses a credit of their own. Nothing was changed."
     ),
     # Rules, notice, appeals, adjustments
+    "span_invalid": Code(
+        422,
+        "起止日期不对：开始不能晚于结束，最多{most}天。",
+        "These days are no span: the first comes before the last, and they are at most {most} days.",
+    ),
     "adjustment_closed": Code(
         409,
         "这次调整已经处理过了，没有重复处理。",

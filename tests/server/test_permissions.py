@@ -257,6 +257,9 @@ ENDPOINTS: Final[dict[str, Row]] = {
             "estate_id": "{estate}",
         },
     ),
+    # why there are no points
+    "explaining.get_why_not": Row(P.RESIDENT_READ, query="first_day=2026-03-01&last_day=2026-03-31"),
+    "explaining.get_my_why_not": Row(MYSELF, query="first_day=2026-03-01&last_day=2026-03-31"),
     # points that end
     "expiry.preview_expiry": Row(Everywhere(P.EXPIRY_RUN), query="day=2026-12-31"),
     "expiry.run_expiry": Row(Everywhere(P.EXPIRY_RUN), {"day": "2026-03-02"}),

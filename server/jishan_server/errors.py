@@ -66,7 +66,7 @@ CODES: Final[dict[str, Code]] = {
     "expiry_day_ahead": Code(
         422,
         "{day}还没有到，不能为这一天办理到期。没有改动。",
-        "{day} has not begun, so nothing of it can be ended. Nothing was changed.",
+        "Nothing was changed: {day} has not begun, so nothing of it can be ended.",
     ),
     "expiry_invalid": Code(
         422, "有效期必须晚于现在，没有改动。", "Points must end later than now. Nothing was changed."

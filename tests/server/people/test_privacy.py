@@ -132,6 +132,7 @@ def test_who_looked_is_kept_for_six_months_whatever_anybody_asks(database: Engin
 
 def test_the_timer_removes_who_looked_after_the_setting(office: Office) -> None:
     office.ok("GET", f"/residents/{office.people.residents[0].id}")
+    written(office)
     office.tick(days=800)
     office._tokens.clear()
     office.ok("GET", f"/residents/{office.people.residents[0].id}")

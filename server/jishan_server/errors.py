@@ -675,20 +675,7 @@ CODES: Final[dict[str, Code]] = {
     ),
     "sign_up_unknown": Code(404, "没有找到这次报名。", "There is no such sign-up."),
     "template_unknown": Code(404, "没有找到这个活动模板。", "There is no such template."),
-    # Messages and certificates
-    "certificate_revoked": Code(
-        409, "这份证明已经作废，没有重复处理。", "This certificate was revoked before; nothing was done twice."
-    ),
-    "certificate_unknown": Code(
-        404,
-        "没有找到这份证明。请核对编号和校验码。",
-        "There is no such certificate. Please check its number and code.",
-    ),
-    "certificate_without_service": Code(
-        409,
-        "这段时间没有志愿服务记录，没有开具证明。",
-        "There are no service records in this period, so no certificate was made.",
-    ),
+    # Messages
     "message_answered": Code(
         409, "这条消息已经答复过了，没有重复处理。", "This message was answered before; nothing was done twice."
     ),
@@ -709,9 +696,6 @@ CODES: Final[dict[str, Code]] = {
         403, "不能处理自己的补报，没有改动。", "Nobody decides on a claim of their own. Nothing was changed."
     ),
     "claim_unknown": Code(404, "没有找到这条补报。", "There is no such claim."),
-    "days_reversed": Code(
-        422, "结束日期早于开始日期，没有改动。", "The last day is before the first. Nothing was changed."
-    ),
     "entry_own": Code(
         403, "不能给自己登记，没有改动。请另一位同事登记。", "Nobody records this of themselves. Nothing was changed."
     ),

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simulated_machine import SimulatedMachine
-from simulated_server import CREDITED_POINTS, PRICES, SimulatedServer
+from simulated_server import CREDITED_POINTS, ESTATE, PRICES, SimulatedServer
 from sqlalchemy import Connection, text
 
 from jishan_protocol.redemption import CLOSED, Event, Party, State, Verdict, advance
 from jishan_server.ledger.verify import verify
 from jishan_server.people.credentials import account_of, owed_account_of
+from jishan_server.vending.checks import CHECKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +72,74 @@ def _rows(connection: Connection) -> dict[str, Row]:
 
 
 def _ledger(server: SimulatedServer, rows: dict[str, Row]) -> list[str]:
-    report = verify(server.connection)
+    report = verify(server.connection, CHECKS)
     found = [] if report.ok else [f"verify: {report.first_break}"]
-    for resident, credited in zip(server.scheme.residents, CREDITED_POINTS, strict=True):
+    expired = 0
+    for residents in _people(server):
+        credited = sum(CREDITED_POINTS[server.scheme.residents.index(one)] for one in residents)
         # After a restore from a backup an item may have to be owed: the points were spent again meanwhile.
-        for account_id, in_the_beginning in ((account_of(resident), credited), (owed_account_of(resident), 0)):
-            mine = [row for row in rows.values() if row.account_id == account_id]
-            taken = sum(row.points or 0 for row in mine if row.state is State.CAPTURED)
-            held = sum(row.points or 0 for row in mine if row.state not in CLOSED)
-            posted, held_now = server.connection.execute(
-                text("SELECT posted, held FROM balances JOIN accounts USING (number) WHERE accounts.id = :id"),
-                {"id": account_id},
-            ).one()
-            if (posted, held_now) != (in_the_beginning - taken, held):
-                found.append(
-                    f"{account_id}: posted {posted}, held {held_now}; expected {in_the_beginning - taken}, {held}"
-                )
-            if account_id == account_of(resident) and posted - held_now < 0:
-                found.append(f"{account_id}: below zero")
+        accounts = [of(one) for one in residents for of in (account_of, owed_account_of)]
+        mine = [row for row in rows.values() if row.account_id in accounts]
+        left = credited - sum(row.points or 0 for row in mine if row.state is State.CAPTURED)
+        is_open = any(row.state not in CLOSED and (row.account_id or "").startswith("res:") for row in mine)
+        posted = {id: _standing(server.connection, id) for id in accounts}
+        for id, (own, held) in posted.items():
+            expected = sum(row.points or 0 for row in mine if row.account_id == id and row.state not in CLOSED)
+            if held != expected:
+                found.append(f"{id}: held {held}; expected {expected}")
+            if id == account_of(residents[-1]) and own - held < 0:
+                found.append(f"{id}: below zero")
+            # Only the last record has more than its open holds, and owes.
+            if id not in (account_of(residents[-1]), owed_account_of(residents[-1])):
+                rest = held if id.startswith("res:") else 0
+                if own != rest:
+                    found.append(f"{id}: merged, and has {own} of {rest}")
+        is_gone = _is_closed(server.connection, residents[-1]) and not is_open
+        expired += left if is_gone else 0
+        total = sum(own for own, _ in posted.values())
+        if total != (0 if is_gone else left):
+            found.append(f"{residents}: {total} points; expected {0 if is_gone else left}")
+        if len(residents) == 1 and not _is_closed(server.connection, residents[0]):
+            owed = sum(row.points or 0 for row in mine if row.account_id == accounts[1] and row.state is State.CAPTURED)
+            if posted[accounts[1]][0] != -owed:
+                found.append(f"{accounts[1]}: {posted[accounts[1]][0]}; expected {-owed}")
+    booked = _sum_of(server.connection, f"sys:expired:{ESTATE}")
+    if booked != expired:
+        found.append(f"closed accounts gave {booked} points; expected {expired}")
     return found
+
+
+def _people(server: SimulatedServer) -> list[tuple[str, ...]]:
+    """The residents of the beginning, those who were found to be one person together; who survived is the last."""
+    into = dict(server.connection.execute(text("SELECT id, merged_into FROM residents")).all())
+    together: dict[str, list[str]] = {}
+    for one in server.scheme.residents:
+        last = one
+        while into[last] is not None:
+            last = into[last]
+        together.setdefault(last, []).append(one)
+    return [(*(one for one in records if one != last), last) for last, records in together.items()]
+
+
+def _is_closed(connection: Connection, resident_id: str) -> bool:
+    query = text("SELECT closed_at FROM residents WHERE id = :id")
+    return connection.execute(query, {"id": resident_id}).scalar_one() is not None
+
+
+def _standing(connection: Connection, account_id: str) -> tuple[int, int]:
+    query = text("SELECT posted, held FROM balances JOIN accounts USING (number) WHERE accounts.id = :id")
+    posted, held = connection.execute(query, {"id": account_id}).one()
+    return posted, held
+
+
+def _sum_of(connection: Connection, account_id: str) -> int:
+    """What an account without a cached balance has, from its rows."""
+    query = text(
+        "SELECT coalesce(sum(CASE WHEN t.credit = a.number THEN t.points ELSE -t.points END), 0) FROM accounts a "
+        "LEFT JOIN transfers t ON a.number IN (t.credit, t.debit) AND t.kind IN ('post', 'capture', 'reversal') "
+        "WHERE a.id = :id"
+    )
+    return int(connection.execute(query, {"id": account_id}).scalar_one())
 
 
 def _histories(connection: Connection) -> list[str]:

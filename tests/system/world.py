@@ -20,6 +20,8 @@ from simulated_server import CARDS, MACHINES, PIN, SimulatedServer, journal_id_o
 from jishan_agent.agent import Identity
 from jishan_protocol.dispensers import xy
 from jishan_protocol.sealing import Credential
+from jishan_server.organizations.roles import SYSTEM
+from jishan_server.people.merging import CloseResident, MergeResidents
 from jishan_server.vending.machines import shard_of
 from jishan_sim.faults import Faults, LineFaults, VendFaults
 
@@ -28,6 +30,8 @@ TROUBLE_MS = 240_000
 
 CALM_MS = 700_000
 SETTLE_MS = 60_000
+
+SALT = "5a17" * 8
 
 AGENT_STEPS = (
     "requested_journaled",
@@ -59,6 +63,8 @@ TROUBLES = (
     "person_gives_up",
     "back_up",
     "restore",
+    "merge_residents",
+    "close_resident",
 )
 
 
@@ -286,6 +292,11 @@ class World:
                 self._person_decides()
             case "person_gives_up":
                 self._person_gives_up()
+            case "merge_residents":
+                into = random.choice(self.server.scheme.residents)
+                self._end(MergeResidents(SYSTEM, self._somebody(), into, "登记了两次", SALT), what)
+            case "close_resident":
+                self._end(CloseResident(SYSTEM, self._somebody(), "搬走了", SALT), what)
             case "back_up":
                 self.server.back_up()
             case "restore":
@@ -297,6 +308,20 @@ class World:
                 machine.set_faults(replace(faults, clock_jump_s=random.choice((-(10**9), 10**9))))
             case _:
                 raise AssertionError(what)
+
+    def _somebody(self) -> str:
+        """A resident with an open redemption, if there is one."""
+        query = (
+            "SELECT DISTINCT resident_id FROM redemptions WHERE resident_id IS NOT NULL "
+            "AND state IN ('held', 'vending', 'in_doubt') ORDER BY resident_id"
+        )
+        with self.server.connection.begin():
+            busy = list(self.server.connection.exec_driver_sql(query).scalars())
+        return self.random.choice(busy or list(self.server.scheme.residents))
+
+    def _end(self, body: MergeResidents | CloseResident, kind: str) -> None:
+        outcome = self.server.perform(kind, body)
+        self.scheduler.note(f"{kind} {body.resident_id[:8]}: {outcome.error or 'ok'}")
 
     def _broker_up(self) -> None:
         self.network.is_up = True

@@ -427,13 +427,12 @@ class _Judge:
 
     def _ended(self, kind: Kind, debit: Standing, credit: Standing) -> str | None:
         """The code with which an account that was merged or closed refuses; what ends a hold always passes."""
-        if kind is _CAPTURE or kind is _VOID:
+        # An item that a restored server finds it owes is held on the debt, whose account goes below zero.
+        if kind is _CAPTURE or kind is _VOID or (kind is _HOLD and debit.facts.may_not_go_positive):
             return None
         if debit.facts.id in self._closed_accounts or credit.facts.id in self._closed_accounts:
             return "account_closed"
-        # What is owed moves on like everything else; only an account that holds points starts nothing any more.
-        is_started = kind is not _REVERSAL and debit.heir is not None and debit.facts.may_not_go_negative
-        return "account_merged" if is_started else None
+        return "account_merged" if kind is not _REVERSAL and debit.heir is not None else None
 
     def expire(self, account_id: str, due: Due) -> None:
         """Book away what has ended, and note the next end."""

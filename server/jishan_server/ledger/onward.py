@@ -40,7 +40,6 @@ class Member:
     expired_id: str | None
     owed_id: str | None
     owed_posted: int
-    owed_held: int
     owed_last_sequence: int
 
 
@@ -80,7 +79,7 @@ def _members(connection: Connection, which: ColumnElement[bool], is_locked: bool
     )
     own = (a.c.number, a.c.id, b.c.posted, b.c.held, b.c.last_sequence, b.c.heir)
     is_heir_limited = or_(heir.c.may_not_go_negative, heir.c.may_not_go_positive)
-    owing = (func.coalesce(column, 0) for column in (debt.c.posted, debt.c.held, debt.c.last_sequence))
+    owing = (func.coalesce(column, 0) for column in (debt.c.posted, debt.c.last_sequence))
     query = select(*own, is_heir_limited, a.c.expired_id, a.c.owed_id, *owing).select_from(joined)
     query = query.where(which, a.c.may_not_go_negative).order_by(b.c.number)
     if is_locked:
@@ -102,8 +101,8 @@ def closed_accounts(found: Mapping[int, Member]) -> frozenset[str]:
 
 
 def is_open(found: Mapping[int, Member], last: Member) -> bool:
-    """Whether a hold is open on a survivor, or on an account that was merged into it."""
-    return any(one.held or one.owed_held for one in found.values() if survivor(found, one) is last)
+    """Whether points are held on a survivor, or on an account that was merged into it."""
+    return any(one.held for one in found.values() if survivor(found, one) is last)
 
 
 def transfers(connection: Connection, numbers: Collection[int], now: datetime) -> list[Transfer]:

@@ -279,17 +279,3 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     with writing(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        # While the next migration is being written: an empty database is laid anew from the tables.
-        tables = all_tables()
-        if connection.exec_driver_sql("SELECT id FROM residents LIMIT 1").first() is None:
-            if connection.dialect.name == "postgresql":
-                version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-                connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-                connection.exec_driver_sql("CREATE SCHEMA public")
-                connection.exec_driver_sql(
-                    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
-                )
-                connection.exec_driver_sql("INSERT INTO alembic_version VALUES (%s)", (version,))
-            else:
-                tables.drop_all(connection)
-            tables.create_all(connection)

@@ -78,4 +78,51 @@ def test_the_migrations_make_what_the_code_describes(described: Engine, migrated
 def test_a_migrated_database_is_left_as_it_is_by_a_second_migration(migrated: Engine) -> None:
     db.upgrade(migrated)
     with migrated.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0003"]
+
+
+def test_what_was_booked_before_activities_and_rules_is_there_afterwards(described: Engine) -> None:
+    db.all_tables()
+    with db.writing(described) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+        else:
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+            db.metadata.drop_all(connection)
+    db.upgrade(described, "0001")
+    at = 1_772_380_799_999  # 2026-03-01 23:59:59.999 in Shanghai.
+    with db.writing(described) as connection:
+        for statement in (
+            f"INSERT INTO organizations VALUES ('county', NULL, 'county', '洪雅县', {at})",
+            f"INSERT INTO organizations VALUES ('estate', 'county', 'estate', '江畔家园', {at})",
+            "INSERT INTO residents (id, estate_id, name, member_serial, member_number, state, pin_wrong_tries, "
+            f"created_at) VALUES ('wang', 'estate', '王建华', 1, '10000012', 'active', 0, {at})",
+        ):
+            connection.exec_driver_sql(statement)
+        columns = "id, resident_id, estate_id, minutes, points, rule_version, activity, reason, state"
+        columns += ", recorded_by, recorded_at"
+        for id, minutes, state, more, values in (
+            ("one", 90, "approved", ", decided_by, decided_at, transfer_id", f", 'li', {at + 1}, 't1'"),
+            ("two", "NULL", "approved", ", decided_by, decided_at, transfer_id", f", 'li', {at + 1}, 't2'"),
+            ("three", 60, "recorded", "", ""),
+        ):
+            connection.exec_driver_sql(
+                f"INSERT INTO credits ({columns}{more}) VALUES ('{id}', 'wang', 'estate', {minutes}, 1, "
+                f"'60min=1,never', '扫雪', '参加', '{state}', 'zhou', {at}{values})"
+            )
+    db.upgrade(described)
+    with described.connect() as connection:
+        rows = connection.execute(
+            text("SELECT id, state, day, booked_points, rule_version FROM credits ORDER BY id")
+        ).all()
+        assert rows == [
+            ("one", "final", "2026-03-01", 1, "1"),
+            ("three", "recorded", "2026-03-01", None, "1"),
+            ("two", "final", "2026-03-01", 1, "1"),
+        ]
+        records = connection.execute(text("SELECT credit_id, minutes, state, unit_name FROM service_records")).all()
+        assert records == [("one", 90, "valid", "江畔家园")]
+        roots = connection.execute(text("SELECT id, root_id FROM organizations ORDER BY id")).all()
+        assert roots == [("county", "county"), ("estate", "county")]
+        assert connection.execute(text("SELECT consent_state, language FROM residents")).one() == ("awaiting", "zh")

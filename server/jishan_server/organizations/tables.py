@@ -2,7 +2,7 @@
 in it, and the calendar of working days.
 """
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, PrimaryKeyConstraint, String, Table, UniqueConstraint
+from sqlalchemy import Boolean, Column, ForeignKey, Index, PrimaryKeyConstraint, String, Table
 
 from jishan_server.db import Instant, Serial, append_only, metadata
 
@@ -17,7 +17,7 @@ organizations = Table(
     # The root above it (its own id for a root), and what other systems know the node by.
     Column("root_id", String(40)),
     Column("code", String(80)),
-    UniqueConstraint("root_id", "code"),
+    Index("uq_organizations_root_id_code", "root_id", "code", unique=True),
     Index("ix_organizations_parent_id", "parent_id"),
 )
 

@@ -1,4 +1,4 @@
-"""A ledger of the first schema goes on in the next one: every row stays as it was, and is proved."""
+"""A ledger of the first schema goes on in the newest one: every row stays as it was, and is proved."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_ledger_of_the_first_schema_is_proved_and_goes_on(old: Engine, sqlite_
     before = lived(sqlite_memory)
     copied(sqlite_memory, old)
     with db.writing(old) as connection:
-        migrate(connection, "0002")
+        migrate(connection, "head")
     scheme = Scheme(old)
     assert scheme.verify() == before.verify()
     scheme.booked(void("v3", "h3"), credit("c5", "wang", 3), at=days(2))
@@ -93,7 +93,7 @@ def test_a_ledger_of_the_first_schema_is_proved_and_goes_on(old: Engine, sqlite_
 
 def test_the_migrated_ledger_is_what_the_code_describes(old: Engine) -> None:
     with db.writing(old) as connection:
-        migrate(connection, "0002")
+        migrate(connection, "head")
     ours = {one.name for one in vars(tables).values() if isinstance(one, Table)}
     assert {"transfers", "endings", "notes", "checkpoints"} <= ours
 

@@ -37,7 +37,7 @@ def test_points_of_an_item_that_did_not_leave_come_to_the_survivor(world: World,
     had, _ = world.balance(1)
     id = box.vend(0)
     merge(world)
-    box.say(NotDispensed(id, "jam", "slot"))
+    box.say(NotDispensed(id, "03", "selection"))
     assert (world.balance(0), world.balance(1)) == ((0, 0), (had + 10, 0))
     assert world.verify().ok
 

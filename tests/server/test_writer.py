@@ -22,7 +22,7 @@ from jishan_server.writer import Kind, Operation, Outcome, Writer, drain, reques
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-notes = Table("notes", MetaData(), Column("id", String(40), primary_key=True), Column("size", Integer))
+notes = Table("noted", MetaData(), Column("id", String(40), primary_key=True), Column("size", Integer))
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def test_a_database_that_was_never_there_is_unavailable(tmp_path: Path) -> None:
 def test_upgrade_is_done_once_and_again_without_harm(engine: Engine) -> None:
     db.upgrade(engine)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0001"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0003"
 
 
 def test_instants_keep_their_milliseconds(engine: Engine) -> None:

@@ -10,6 +10,8 @@ SEEDS ?= 100
 ARGS ?=
 # Many tests wait for real programs: two workers at least, and each file by one of them.
 WORKERS ?= -n auto --dist loadfile
+# What every commit passes in some minutes; `make test` is everything.
+CORE = tests/test_house.py tests/test_purity.py tests/docs tests/protocol tests/server/ledger tests/system/test_simulation.py
 
 .PHONY: help install install-run demo test check bench soak lock python
 
@@ -35,12 +37,12 @@ demo: install-run ## Server, gateway, broker, one machine and its agent, until C
 test: install ## All tests (ARGS='-k word' picks some)
 	@$(BIN)/pytest $(WORKERS) $(ARGS)
 
-check: install ## Form, types, import rules, and the tests that need no other program, with 100 simulation seeds
+check: install ## Form, types, import rules, the tests of house, protocol and ledger, and 100 simulation seeds
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@SIMULATION_SEEDS=$(SEEDS) $(BIN)/pytest $(WORKERS) -m "not external" $(ARGS)
+	@SIMULATION_SEEDS=$(SEEDS) $(BIN)/pytest $(WORKERS) -m "not external" $(CORE) $(ARGS)
 
 bench: install ## Measure; prints a table and writes build/bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""For all tests: which of them need another program, so that `make check` can leave them to `make test`."""
+"""For all tests: which of them need another program, so that `make check` leaves them to `make test`."""
 
 from __future__ import annotations
 

@@ -47,6 +47,8 @@ class Config:
     http_trusted_proxy: str = ""
     """The address of a proxy whose X-Forwarded-For is believed; empty: none."""
     allow_plain_http: bool = False
+    public_url: str = ""
+    """The address under which people reach this server, as printed codes and posters carry it; empty: this host's."""
 
     mqtt_url: str = ""
     """Empty: the embedded broker. Else `mqtts://user:password@host:8883` or `mqtt://...`."""
@@ -132,6 +134,14 @@ class Config:
     def http_tls(self) -> bool:
         """Whether HTTP is served over TLS: always, when the address is not loopback and nothing says otherwise."""
         return not is_loopback(self.http_host) and not self.allow_plain_http
+
+    @property
+    def site_url(self) -> str:
+        """What codes and printed addresses begin with, without a slash at the end."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = f"[{self.http_host}]" if ":" in self.http_host else self.http_host
+        return f"{'https' if self.http_tls else 'http'}://{host}:{self.http_port}"
 
     @property
     def mqtt_tls(self) -> bool:
@@ -252,6 +262,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "http_threads": _number(1, 200),
     "http_trusted_proxy": _text(r"\S*"),
     "allow_plain_http": _truth,
+    "public_url": _url("http", "https"),
     "mqtt_url": _url("mqtt", "mqtts"),
     "mqtt_host": _text(r"\S+"),
     "mqtt_port": _number(0, 65535),

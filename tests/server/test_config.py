@@ -112,3 +112,12 @@ def test_the_database_is_sqlite_unless_postgresql_is_named() -> None:
         assert config.sqlalchemy_url == "postgresql+psycopg://h/n"
         assert not config.is_sqlite
     assert os.fspath(Config().data_dir) == "jishan-data"
+
+
+def test_printed_addresses_begin_with_the_public_url_or_with_this_host() -> None:
+    given = settings({"JISHAN_PUBLIC_URL": "https://jishan.example/"})
+    assert given.site_url == "https://jishan.example"
+    assert settings({"JISHAN_HTTP_PORT": "8081"}).site_url == "http://127.0.0.1:8081"
+    assert settings({"JISHAN_HTTP_HOST": "::1"}).site_url == "http://[::1]:8080"
+    with pytest.raises(ConfigError, match="public_url"):
+        settings({"JISHAN_PUBLIC_URL": "ftp://jishan.example"})

@@ -6,10 +6,11 @@ each file is sent once more, and must find nothing new; and `jishan-server ledge
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -85,13 +86,9 @@ def _phone(number: int) -> int | str:
 
 def _run(command: list[str], environment: Mapping[str, str], folder: Path) -> tuple[float, float, str]:
     """Seconds, most megabytes and the words of a command."""
-    began_s = time.monotonic()
-    with (folder / "said.txt").open("w+") as said:
-        process = subprocess.Popen(command, env=dict(environment), stdout=said, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.monotonic() - began_s
-        said.seek(0)
-        words = said.read()
-    assert process.returncode == 0, words
-    return seconds, used.ru_maxrss / 1000, words
+    report = folder / "took.json"
+    watched = [sys.executable, "-m", "benchmarks.watched", str(report), *command]
+    done = subprocess.run(watched, env=dict(environment), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    took = json.loads(report.read_text())
+    return took["seconds"], took["most_mb"], done.stdout

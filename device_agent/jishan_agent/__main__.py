@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 import click
 import serial
@@ -24,13 +25,14 @@ import structlog
 from jishan_agent import config
 from jishan_agent.agent import Agent, StopAt, stop_nowhere
 from jishan_agent.config import Config
-from jishan_agent.dispensers.xy import XyDispenser
+from jishan_agent.dispensers import DRIVERS
+from jishan_agent.dispensers.base import Memory
 from jishan_agent.enrolment import enroll as enroll_machine
 from jishan_agent.journal import JournalBroken, locked, open_journal, read_journal
-from jishan_agent.loop import Loop, boot_time_ms
+from jishan_agent.loop import WIRES, Loop, boot_time_ms
 from jishan_agent.readers.serial_cards import CardReader
+from jishan_agent.readers.serial_keypad import Keypad
 from jishan_agent.uplink import Uplink, UplinkSettings
-from jishan_protocol.dispensers import xy
 from jishan_protocol.errors import JishanError
 
 EXIT_DISK: Final = 3
@@ -48,6 +50,9 @@ _directory = click.option(
 )
 
 
+_protocols: Final = click.Choice(sorted(DRIVERS))
+
+
 @click.group()
 def main() -> None:
     """The program on one vending machine."""
@@ -58,16 +63,11 @@ def main() -> None:
 @click.option("--server", required=True, help="https://HOST:PORT of the server.")
 @click.option("--code", required=True, help="The claim code that the server gave for this machine.")
 @click.option("--allow-plain-http", is_flag=True, help="Enrol over HTTP with a server that is not on this host.")
+@click.option("--dispenser-protocol", type=_protocols, help="What the dispenser speaks; remembered for `run`.")
 @click.option("--dispenser-port", help="Remember this port for `run`.")
+@click.option("--keypad-port", help="Remember this port for `run`.")
 @click.option("--card-port", help="Remember this port for `run`.")
-def enroll(
-    directory: Path,
-    server: str,
-    code: str,
-    allow_plain_http: bool,
-    dispenser_port: str | None,
-    card_port: str | None,
-) -> None:
+def enroll(directory: Path, server: str, code: str, allow_plain_http: bool, **to_remember: str | None) -> None:
     """Make this directory the machine that the claim code names."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -77,10 +77,8 @@ def enroll(
                 machine_id = enroll_machine(server, code, directory, journal, allow_plain_http=allow_plain_http)
             finally:
                 journal.close()
-            ports = {"dispenser_port": dispenser_port, "card_port": card_port}
-            config.write(
-                directory, config.enrolled(directory) | {name: port for name, port in ports.items() if port is not None}
-            )
+            remembered = {name: value for name, value in to_remember.items() if value is not None}
+            config.write(directory, config.enrolled(directory) | remembered)
     except JishanError as error:
         _refuse(error)
     click.echo(f"enrolled as {machine_id} in {directory}")
@@ -88,8 +86,10 @@ def enroll(
 
 @main.command()
 @_directory
+@click.option("--dispenser-protocol", type=_protocols, help="What the dispenser speaks.")
 @click.option("--dispenser-port", help="A device, or socket://host:port.")
 @click.option("--dispenser-profile", "--profile", help="Which firmware the dispenser has.")
+@click.option("--keypad-port", help="The device of a keypad, for a dispenser without keys.")
 @click.option("--card-port", help="The card reader's device, or socket://host:port.")
 @click.option("--card-profile", help="How the card reader prints a UID.")
 def run(directory: Path, **options: str | None) -> None:
@@ -121,12 +121,15 @@ def check(directory: Path) -> None:
             click.echo(f"journal: ok, {journal.outbox_length} messages wait, boot {journal.boot}")
             journal.close()
         profile, reader = config.dispenser_profile(settings), config.reader_settings(settings)
-        click.echo(f"profiles: ok, dispenser {profile.name}, reader {reader.framing} {reader.profile.form}")
-        for name, url, baud_rate in (
-            ("dispenser_port", settings.dispenser_port, xy.BAUD_RATE),
-            ("card_port", settings.card_port, reader.baud_rate),
+        protocol = settings.dispenser_protocol
+        click.echo(f"profiles: ok, dispenser {protocol}:{profile.name}, reader {reader.framing} {reader.profile.form}")
+        speaks_first = DRIVERS[protocol].speaks_first
+        for name, url, baud_rate, must_speak in (
+            ("dispenser_port", settings.dispenser_port, config.dispenser_baud_rate(settings), speaks_first),
+            ("keypad_port", settings.keypad_port, settings.keypad_baud_rate, False),
+            ("card_port", settings.card_port, reader.baud_rate, False),
         ):
-            failed |= not _check_port(name, url, baud_rate)
+            failed |= not _check_port(name, url, baud_rate, must_speak=must_speak)
     except JishanError as error:
         _refuse(error)
     sys.exit(1 if failed else 0)
@@ -160,11 +163,13 @@ def state(directory: Path, limit: int) -> None:
 def _run(settings: Config) -> int:
     journal = open_journal(settings.directory, _fresh_id())
     loop = Loop(settings.directory / "status.json")
-    profile, reader = config.dispenser_profile(settings), config.reader_settings(settings)
-    dispenser = XyDispenser(profile, (journal.pack_number + PACK_NUMBERS_SKIPPED) % 255)
+    reader = config.reader_settings(settings)
+    dispenser = config.dispenser(settings, Memory((journal.pack_number + PACK_NUMBERS_SKIPPED) % 255))
     if not settings.dispenser_port:
         raise config.ConfigError("dispenser_port: is not set")
-    loop.add_dispenser(settings.dispenser_port, xy.BAUD_RATE, dispenser)
+    loop.add_dispenser(settings.dispenser_port, config.dispenser_baud_rate(settings), dispenser)
+    if settings.keypad_port:
+        loop.add_keypad(settings.keypad_port, settings.keypad_baud_rate, Keypad())
     if settings.card_port:
         loop.add_cards(settings.card_port, reader.baud_rate, CardReader(reader))
     uplink = Uplink(
@@ -218,17 +223,20 @@ def _stop_at(environment: Mapping[str, str]) -> StopAt:
     return stop
 
 
-def _check_port(name: str, url: str, baud_rate: int) -> bool:
+def _check_port(name: str, url: str, baud_rate: int, *, must_speak: bool) -> bool:
     if not url:
         click.echo(f"{name}: not set")
         return name != "dispenser_port"
+    if urlsplit(url).scheme in WIRES:
+        click.echo(f"{name}: {url} is opened by `run` only")
+        return True
     try:
-        with serial.serial_for_url(url, baud_rate, timeout=3, exclusive=True) as port:
+        with serial.serial_for_url(url, baud_rate, timeout=3 if must_speak else 0, exclusive=True) as port:
             heard = port.read(1)
     except (serial.SerialException, OSError) as error:
         click.echo(f"{name}: {error}")
         return False
-    is_silent = name == "dispenser_port" and not heard
+    is_silent = must_speak and not heard
     click.echo(f"{name}: {'open, but nothing speaks there' if is_silent else 'ok'}")
     return not is_silent
 

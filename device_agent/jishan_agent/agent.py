@@ -366,6 +366,12 @@ class Agent:
         match action:
             case vending.Ask():
                 self._ask(action, now_ms)
+            case vending.Begin():
+                with self._line:
+                    self._dispenser.begin(action.points, now_ms)
+            case vending.Cancel():
+                with self._line:
+                    self._dispenser.cancel(now_ms)
             case vending.Check():
                 with self._line:
                     self._dispenser.check(action.selection, now_ms)

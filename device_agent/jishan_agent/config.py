@@ -2,7 +2,8 @@
 
 `agent.toml` is written by `jishan-agent enroll` with mode 0600, because it holds the machine's key; a person may edit
 the rest of it. `JISHAN_AGENT_<NAME>` overrides a setting. A setting that is unknown or wrong stops the start and names
-itself. `profiles.toml` beside it adds or changes dispenser and reader profiles.
+itself. `profiles.toml` beside it adds or changes dispenser and reader profiles; `dispenser_profiles` names another file
+for the dispenser's.
 """
 
 from __future__ import annotations
@@ -14,21 +15,28 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from jishan_agent.agent import Identity
+from jishan_agent.dispensers import DRIVERS, Maker
+from jishan_agent.dispensers.base import Dispenser, Memory
 from jishan_agent.readers.serial_cards import READERS, ReaderSettings
+from jishan_agent.readers.serial_keypad import KEYPAD_BAUD_RATE
 from jishan_protocol.cards import ReaderProfile
-from jishan_protocol.dispensers import xy
+from jishan_protocol.dispensers.profiles import Profile, ProfileError
 from jishan_protocol.errors import JishanError
 
 PREFIX: Final = "JISHAN_AGENT_"
 ENROLLED_AS: Final = "agent.toml"
+PROFILES: Final = "profiles.toml"
+FASTEST_BAUD: Final = 4_000_000  # what the quickest of the usual USB adapters does
 KEY_BYTES: Final = 32
+
+T = TypeVar("T")
 
 
 class ConfigError(JishanError):
@@ -53,9 +61,19 @@ class Config:
     allow_plain_mqtt: bool = False
     """Speak to a broker that is not on this host without TLS."""
 
+    dispenser_protocol: str = "xy"
+    """What the dispenser speaks: a name of `jishan_agent.dispensers.DRIVERS`."""
     dispenser_port: str = ""
     """A device, `socket://host:port`, or any other address that pyserial knows."""
+    dispenser_baud_rate: int = 0
+    """0: the protocol's usual one."""
     dispenser_profile: str = "default"
+    """Which firmware it has: a built-in profile of the protocol, or one of an operator's own."""
+    dispenser_profiles: str = ""
+    """The TOML file of an operator's own profiles. Empty: `profiles.toml` beside `agent.toml`, if it is there."""
+    keypad_port: str = ""
+    """A keypad of its own, for a dispenser without keys. Empty: there is none."""
+    keypad_baud_rate: int = KEYPAD_BAUD_RATE
     card_port: str = ""
     """Empty: no card reader."""
     card_profile: str = "line-hex"
@@ -134,23 +152,40 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def dispenser_profile(config: Config) -> xy.XyProfile:
-    """The dispenser's profile: `[dispenser.NAME]` of `profiles.toml`, else a built-in one. Raises ConfigError."""
-    name = config.dispenser_profile
-    changes = _profiles(config.directory, "dispenser").get(name)
-    base = xy.PROFILES.get(name)
-    if changes is None and base is None:
-        raise ConfigError(f"dispenser_profile: there is no {name!r}; there are {', '.join(sorted(xy.PROFILES))}")
+def dispenser_profile(config: Config) -> Profile:
+    """The dispenser's profile: `[dispenser.NAME]` of the operator's file, else a built-in one. Raises ConfigError."""
+    profile: Profile = _of_dispenser(config, lambda maker, own: maker.profile(config.dispenser_profile, own))
+    return profile
+
+
+def dispenser(config: Config, memory: Memory) -> Dispenser:
+    """The driver of the dispenser, with its profile. Raises ConfigError."""
+    return _of_dispenser(config, lambda maker, own: maker(config.dispenser_profile, memory, own))
+
+
+def dispenser_baud_rate(config: Config) -> int:
+    """The speed of the dispenser's line."""
+    return config.dispenser_baud_rate or DRIVERS[config.dispenser_protocol].baud_rate
+
+
+def _of_dispenser(config: Config, make: Callable[[Maker[Any], dict[str, Any] | None], T]) -> T:
+    path, name = config.directory / PROFILES, config.dispenser_profile
+    if config.dispenser_profiles:
+        path = config.directory / config.dispenser_profiles
+        if not path.exists():
+            raise ConfigError(f"dispenser_profiles: {path} does not exist")
+    own = _profiles(path, "dispenser").get(name)
     try:
-        return dataclasses.replace(base or xy.XyProfile(name=name), **changes or {})
-    except TypeError as error:
-        raise ConfigError(f"profiles.toml: [dispenser.{name}]: {error}") from error
+        return make(DRIVERS[config.dispenser_protocol], own)
+    except ProfileError as error:
+        place = "dispenser_profile" if own is None else f"{path}: [dispenser.{name}]"
+        raise ConfigError(f"{place}: {error}") from error
 
 
 def reader_settings(config: Config) -> ReaderSettings:
     """The card reader's settings: `[reader.NAME]` of `profiles.toml`, else a built-in one. Raises ConfigError."""
     name = config.card_profile
-    changes = _profiles(config.directory, "reader").get(name)
+    changes = _profiles(config.directory / PROFILES, "reader").get(name)
     base = READERS.get(name)
     if changes is None and base is None:
         raise ConfigError(f"card_profile: there is no {name!r}; there are {', '.join(sorted(READERS))}")
@@ -163,10 +198,9 @@ def reader_settings(config: Config) -> ReaderSettings:
         raise ConfigError(f"profiles.toml: [reader.{name}]: {error}") from error
 
 
-def _profiles(directory: Path, kind: str) -> Mapping[str, dict[str, Any]]:
-    path = directory / "profiles.toml"
+def _profiles(path: Path, kind: str) -> Mapping[str, dict[str, Any]]:
     profiles = _read_toml(path).get(kind, {}) if path.exists() else {}
-    if not isinstance(profiles, dict):
+    if not isinstance(profiles, dict) or not all(isinstance(one, dict) for one in profiles.values()):
         raise ConfigError(f"{path}: {kind} is not a table of profiles")
     return profiles
 
@@ -206,6 +240,15 @@ def _text(form: str) -> Callable[[object], str]:
         if not isinstance(value, str) or re.fullmatch(form, value) is None:
             raise ValueError(f"does not fit {form}")
         return value
+
+    return read
+
+
+def _one_of(known: Collection[str]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in known:
+            raise ValueError(f"there is no such one; there are {', '.join(sorted(known))}")
+        return str(value)
 
     return read
 
@@ -256,8 +299,13 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "mqtt_password": _text(r"[\x21-\x7e]{1,200}"),
     "ca_file": _text(r"[^\x00-\x1f]*"),
     "allow_plain_mqtt": _truth,
+    "dispenser_protocol": _one_of(DRIVERS),
     "dispenser_port": _text(r"[^\x00-\x1f]*"),
+    "dispenser_baud_rate": _number(0, FASTEST_BAUD),
     "dispenser_profile": _text(r"[0-9A-Za-z_+-]{1,40}"),
+    "dispenser_profiles": _text(r"[^\x00-\x1f]*"),
+    "keypad_port": _text(r"[^\x00-\x1f]*"),
+    "keypad_baud_rate": _number(50, FASTEST_BAUD),
     "card_port": _text(r"[^\x00-\x1f]*"),
     "card_profile": _text(r"[0-9A-Za-z_+-]{1,40}"),
     "utc_offset_minutes": _number(-720, 840),

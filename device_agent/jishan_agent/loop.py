@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import serial
 import structlog
@@ -22,6 +23,7 @@ import structlog
 from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke, Status
 from jishan_agent.dispensers.base import Dispenser
 from jishan_agent.readers.serial_cards import CardReader, Tapped
+from jishan_agent.readers.serial_keypad import Keypad
 from jishan_agent.vending import Identified
 from jishan_protocol.sealing import Credential
 
@@ -43,6 +45,19 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def boot_time_ms() -> int:
     """Milliseconds since the host started, counting its sleep: a deadline must not pause with the host."""
     return time.clock_gettime_ns(_CLOCK) // 1_000_000
+
+
+class Wire(Protocol):
+    """Where a driver's bytes go and come from: a serial port, or something that passes for one."""
+
+    def start(self) -> None:
+        """Begin to read."""
+
+    def stop(self) -> None:
+        """Close it, and end its thread."""
+
+    def write(self, output: bytes) -> None:
+        """Write now, or lose it."""
 
 
 class Port:
@@ -136,6 +151,17 @@ class Port:
             port.close()
 
 
+WireMaker = Callable[[str, int, Callable[[bytes], None], Callable[[], None]], Wire]
+
+WIRES: Final[dict[str, WireMaker]] = {}
+"""What a port's address leads to, by its scheme; everything else is for pyserial."""
+
+
+def wire_to(url: str, baud_rate: int, received: Callable[[bytes], None], failed: Callable[[], None]) -> Wire:
+    """The wire that an address names, not yet started."""
+    return WIRES.get(urlsplit(url).scheme, Port)(url, baud_rate, received, failed)
+
+
 class Loop:
     """Joins an agent to its ports and its uplink, and runs it in the calling thread."""
 
@@ -147,8 +173,8 @@ class Loop:
         self._status_path = status_path
         self._status: Status | None = None
         self._dispenser: Dispenser | None = None
-        self._dispenser_port: Port | None = None
-        self._card_port: Port | None = None
+        self._dispenser_port: Wire | None = None
+        self._ports: list[Wire] = []
 
     def put(self, event: AgentEvent) -> None:
         """Queue an event from any thread."""
@@ -175,8 +201,9 @@ class Loop:
                     port.write(output)
             self.put(DispenserSpoke())
 
-        port = Port(url, baud_rate, received, self.fail)
+        port = wire_to(url, baud_rate, received, self.fail)
         self._dispenser, self._dispenser_port = dispenser, port
+        self._ports.append(port)
 
     def add_cards(self, url: str, baud_rate: int, reader: CardReader) -> None:
         """Read cards on the port `url`."""
@@ -188,18 +215,26 @@ class Loop:
                 else:
                     self.put(CardUnreadable(tap.detail))
 
-        self._card_port = Port(url, baud_rate, received, self.fail)
+        self._ports.append(Port(url, baud_rate, received, self.fail))
+
+    def add_keypad(self, url: str, baud_rate: int, keypad: Keypad) -> None:
+        """Read presses on the port `url`."""
+
+        def received(data: bytes) -> None:
+            for event in keypad.receive(data, boot_time_ms()):
+                self.put(event)
+
+        self._ports.append(Port(url, baud_rate, received, self.fail))
 
     def run(self, agent: Agent) -> bool:
         """Run until `stop`; False if a thread died. An exception of the agent goes through: the process ends."""
-        ports = [port for port in (self._dispenser_port, self._card_port) if port is not None]
-        for port in ports:
+        for port in self._ports:
             port.start()
         try:
             while not self._is_stopping:
                 self._turn(agent)
         finally:
-            for port in ports:
+            for port in self._ports:
                 port.stop()
         return not self._has_failed
 

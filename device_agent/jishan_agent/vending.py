@@ -9,6 +9,8 @@ The seven steps of docs/architecture.md ("The life of a redemption"), and the ru
    and an approval is taken only by the attempt, in memory, that asked for it.
 3. A redemption changes its state only by `jishan_protocol.redemption.advance`.
 4. What may have started is never tried again: a result, a proof, or `outcome_unknown`.
+5. A choice or a session that ends without a vend is ended at the dispenser too (`Cancel`), whatever ended it; never
+   while a vend may be under way.
 """
 
 from __future__ import annotations
@@ -168,7 +170,19 @@ class Recover:
     readings: base.Readings | None
 
 
-Action = Ask | Check | Vend | Release | Recover | Say
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Somebody has identified before pressing: a dispenser that wants credit first gets `points` of it."""
+
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """What was pressed, or begun, ends without a vend."""
+
+
+Action = Ask | Begin | Cancel | Check | Vend | Release | Recover | Say
 
 
 # The state.
@@ -235,7 +249,7 @@ def step(state: Vending, event: VendingEvent, now_ms: int, around: Surroundings)
         case Identified():
             return _identified(state, event.credential, now_ms, around)
         case base.Pressed():
-            return _pressed(state, event.selection, now_ms, around)
+            return _pressed(state, event, now_ms, around)
         case base.CancelPressed():
             return _cancelled(state)
         case TimePassed():
@@ -277,32 +291,55 @@ def _said(redemption: Redemption, code: str) -> Say:
 # A session: a credential and a selection, in either order.
 
 
+def _refused(code: str) -> Step:
+    """Nothing comes of what was pressed or tapped."""
+    return Step(Vending(), actions=(Cancel(), say(code)))
+
+
+def _begun(around: Surroundings) -> Begin:
+    """Nobody here knows a balance: as much as the dearest item costs."""
+    prices = (slot.points for slot in around.slots.values() if slot.is_enabled)
+    return Begin(max(prices, default=0))
+
+
 def _identified(state: Vending, credential: Credential, now_ms: int, around: Surroundings) -> Step:
     if state.attempt is not None:
         return Step(state, actions=(say(_why_busy(state.attempt)),))
     if around.why_not_selling:
-        return Step(Vending(), actions=(say(around.why_not_selling),))
+        return _refused(around.why_not_selling)
     if credential.card is not None and around.is_blocked(credential.card):
-        return Step(Vending(), actions=(say("card_blocked"),))
+        return _refused("card_blocked")
     if state.choice is None:
-        return Step(Vending(credential=credential, choice_ends_ms=now_ms + CHOICE_MS), actions=(say("choose"),))
+        begun = (_begun(around),) if state.credential is None else ()
+        session = Vending(credential=credential, choice_ends_ms=now_ms + CHOICE_MS)
+        return Step(session, actions=(*begun, say("choose")))
     return _begin(credential, state.choice, now_ms, around)
 
 
-def _pressed(state: Vending, selection: int, now_ms: int, around: Surroundings) -> Step:
+def _pressed(state: Vending, pressed: base.Pressed, now_ms: int, around: Surroundings) -> Step:
     if state.attempt is not None:
         return Step(state, actions=(say(_why_busy(state.attempt)),))
     if around.why_not_selling:
-        return Step(Vending(), actions=(say(around.why_not_selling),))
-    slot = around.slots.get(selection)
+        return _refused(around.why_not_selling)
+    slot = around.slots.get(pressed.selection)
     if slot is None:
-        return Step(state, actions=(say("no_such_selection"),))
-    if not slot.is_enabled or selection in around.closed:
-        return Step(state, actions=(say("selection_disabled"),))
+        return _press_again(state, "no_such_selection", around)
+    if not slot.is_enabled or pressed.selection in around.closed:
+        return _press_again(state, "selection_disabled", around)
+    if pressed.points is not None and pressed.points != slot.points:
+        # The price on the machine's own display is another one.
+        return _refused("changed")
     if state.credential is None:
         words = say("identify", name_zh=slot.name_zh, name_en=slot.name_en, points=slot.points)
         return Step(Vending(choice=slot, choice_ends_ms=now_ms + CHOICE_MS), actions=(words,))
     return _begin(state.credential, slot, now_ms, around)
+
+
+def _press_again(state: Vending, code: str, around: Surroundings) -> Step:
+    """This selection is none; whoever has identified may press another. A former choice stands no more."""
+    if state.credential is None:
+        return _refused(code)
+    return Step(state, actions=(Cancel(), _begun(around), say(code)))
 
 
 def _why_busy(attempt: Attempt) -> str:
@@ -313,10 +350,10 @@ def _begin(credential: Credential, shown: Slot, now_ms: int, around: Surrounding
     slot = around.slots.get(shown.selection)
     if slot is None or not slot.is_enabled or shown.selection in around.closed:
         # It was closed while the resident looked for the card.
-        return Step(Vending(), actions=(say("selection_disabled"),))
+        return _refused("selection_disabled")
     if slot != shown:
         # A new planogram came meanwhile: nobody pays a price that was not shown.
-        return Step(Vending(), actions=(say("changed"),))
+        return _refused("changed")
     redemption = Redemption(
         id=around.fresh_id,
         state=State.REQUESTED,
@@ -346,14 +383,14 @@ def _cancelled(state: Vending) -> Step:
         return _not_started(attempt, "cancelled", "cancelled") if _may_stop(attempt) else Step(state)
     if state.choice_ends_ms is None:
         return Step(state)
-    return Step(Vending(), actions=(say("cancelled"),))
+    return _refused("cancelled")
 
 
 def _time_passed(state: Vending, now_ms: int) -> Step:
     attempt = state.attempt
     if attempt is None:
         if state.choice_ends_ms is not None and now_ms >= state.choice_ends_ms:
-            return Step(Vending(), actions=(say("timed_out"),))
+            return _refused("timed_out")
         return Step(state)
     if _may_stop(attempt):
         if now_ms >= attempt.deadline_ms:
@@ -377,7 +414,8 @@ def _may_stop(attempt: Attempt) -> bool:
 
 def _not_started(attempt: Attempt, reason: str, words: str) -> Step:
     redemption = _moved(attempt.redemption, Event.NOT_STARTED)
-    return Step(Vending(), (Save(redemption), Post(NotStarted(redemption.id, reason))), (_said(redemption, words),))
+    writes = (Save(redemption), Post(NotStarted(redemption.id, reason)))
+    return Step(Vending(), writes, (Cancel(), _said(redemption, words)))
 
 
 def _asked_for(state: Vending, redemption_id: str) -> Attempt | None:
@@ -406,7 +444,7 @@ def _denied(state: Vending, answer: Denied) -> Step:
         return Step(state)
     redemption = _moved(attempt.redemption, Event.DENIED, Party.SERVER)
     words = Say(f"denied:{answer.code}", answer.text_zh, answer.text_en)
-    return Step(Vending(), (Save(redemption),), (words,))
+    return Step(Vending(), (Save(redemption),), (Cancel(), words))
 
 
 def _found(state: Vending, answer: Found) -> Step:

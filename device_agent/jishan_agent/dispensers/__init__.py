@@ -1,1 +1,44 @@
-"""Drivers: a codec on a byte stream."""
+"""Drivers: a codec on a byte stream, one for each protocol.
+
+`DRIVERS` says for each name of a protocol how to make its driver. A profile is what differs between firmwares: a frozen
+dataclass of the codec's, and its table of built-in ones, of which one is `default`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic
+
+from jishan_agent.dispensers.base import Dispenser, Memory
+from jishan_agent.dispensers.xy import XyDispenser
+from jishan_protocol.dispensers import xy
+from jishan_protocol.dispensers.profiles import P, chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Maker(Generic[P]):
+    """How the driver of one protocol is made: its built-in profiles, the usual speed of its line, and its class.
+
+    `speaks_first`: the dispenser says something without being asked, so that a silent line is a fault.
+    """
+
+    profiles: Mapping[str, P]
+    baud_rate: int
+    build: Callable[[P, Memory], Dispenser]
+    speaks_first: bool = False
+
+    def profile(self, name: str, own: Mapping[str, object] | None = None) -> P:
+        """The profile of that name, with an operator's `own` settings of it. ProfileError names what is wrong."""
+        return chosen(self.profiles, name, own)
+
+    def __call__(self, profile: str, memory: Memory, own: Mapping[str, object] | None = None) -> Dispenser:
+        """A driver with a profile. ProfileError as in `profile`."""
+        return self.build(self.profile(profile, own), memory)
+
+
+DRIVERS: Final[Mapping[str, Maker[Any]]] = {
+    "xy": Maker(
+        xy.PROFILES, xy.BAUD_RATE, lambda profile, memory: XyDispenser(profile, memory.pack_number), speaks_first=True
+    ),
+}

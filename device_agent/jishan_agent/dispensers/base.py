@@ -22,10 +22,24 @@ Closes = Literal["selection", "machine"]
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What a former run leaves to its successor's driver.
+
+    `pack_number`, 0..254: the last communication number that may have been used; the next one is not used yet.
+    """
+
+    pack_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pressed:
-    """A resident pressed a selection on the dispenser's own keypad, or on the screen."""
+    """A resident pressed a selection on the dispenser's own keypad, on a keypad of its own, or on the screen.
+
+    `points` is the price that the machine shows for it, where it shows one.
+    """
 
     selection: int
+    points: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +196,20 @@ class Dispenser(Protocol):
 
     def take_events(self) -> list[DispenserEvent]:
         """Give what has happened since the last call."""
+
+    def begin(self, points: int, now_ms: int) -> None:
+        """A resident has identified before pressing and may spend `points` at most.
+
+        A dispenser that wants credit first begins a session; others do nothing.
+        """
+
+    def cancel(self, now_ms: int) -> None:
+        """The choice that was pressed, or the session that began, ends without a vend: refused, given up or timed out.
+
+        Never called between `vend` and the end of that vend. A dispenser whose machine waits for a word about the
+        choice says so now; others do nothing. With nothing open it does nothing. What is pressed while a vend is in
+        hand is refused by the driver itself, if its machine waits for an answer.
+        """
 
     def check(self, selection: int, now_ms: int) -> None:
         """Ask whether a selection can be sold, and take the readings before the vend. Answered by Checked."""

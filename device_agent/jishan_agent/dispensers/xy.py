@@ -194,6 +194,12 @@ class XyDispenser:
 
     # What the agent asks for.
 
+    def begin(self, points: int, now_ms: int) -> None:
+        """Nothing: the VMC asks for no credit."""
+
+    def cancel(self, now_ms: int) -> None:
+        """Nothing yet."""
+
     def check(self, selection: int, now_ms: int) -> None:
         """01, and the readings before the vend where the profile says that they prove something."""
 

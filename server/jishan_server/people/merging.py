@@ -20,6 +20,7 @@ from jishan_server.ledger import endings, notes
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.people import sessions
 from jishan_server.people.credentials import account_of
+from jishan_server.people.messages import Message, tell
 from jishan_server.people.residents import estate_of, living, resident
 from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import cards, residents, staff
@@ -77,6 +78,7 @@ def merge_residents(connection: Connection, operation: Operation, now: datetime,
             update(table).where(table.c.resident_id == body.resident_id).values(resident_id=body.into_id)
         )
     _end(connection, body.resident_id, merged_into=body.into_id)
+    tell(connection, now, [Message(body.into_id, "account_merged", {})])
     _note(connection, operation, now, "resident_merged", body.resident_id, {"into": body.into_id})
     return resident(connection, body.actor, body.into_id)
 

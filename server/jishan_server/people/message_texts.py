@@ -9,6 +9,14 @@ class Words(NamedTuple):
 
 
 TEXTS: Final[dict[str, Words]] = {
+    "account_merged": Words(
+        "您的另一份登记已合并到这个账户，原来的积分和服务记录都在。",
+        "Your other registration was merged into this account; its points and service records are here.",
+    ),
+    "claim_accepted": Words(
+        "您补报的“{activity}”已采纳，审核后生效。",
+        'Your claim of "{activity}" was accepted; it counts once it has been approved.',
+    ),
     "claim_refused": Words(
         "您补报的“{activity}”没有通过，原因：{reason}。有新的证明可以再报一次。",
         'Your claim of "{activity}" was not accepted, because: {reason}. With new proof you may claim it again.',
@@ -111,6 +119,19 @@ TEXTS: Final[dict[str, Words]] = {
         "“{activity}”的{points}分因记录有误已收回。想知道原因或要申诉，请找小区工作人员。",
         '{points} points of "{activity}" were taken back because the record was wrong. For the reason, '
         "or to appeal, please ask the estate's staff.",
+    ),
+    "credit_waiting_consent": Words(
+        "您参加“{activity}”的记录（{minutes}分钟，{points}分）已审核，等您同意登记个人信息后生效。请到机器上刷卡，或找小区工作人员。",
+        'Your record of "{activity}" ({minutes} minutes, {points} points) was approved and waits until you '
+        "agree to records about you. Tap your card at the machine, or ask the estate's staff.",
+    ),
+    "objection_dismissed": Words(
+        "对您参加“{activity}”的记录的异议没有成立，记录继续有效。",
+        'The objection to your record of "{activity}" did not hold; your record goes on.',
+    ),
+    "objection_answered": Words(
+        "您对“{activity}”提出的异议有结果了：{verdict_zh}。想知道原因，请找小区工作人员。",
+        'Your objection about "{activity}" was decided: {verdict_en}. For the reason, please ask the estate\'s staff.',
     ),
     "points_adjusted_down": Words(
         "工作人员从您的积分中扣回{points}分。想知道原因，请找小区工作人员。",

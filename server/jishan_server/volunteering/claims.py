@@ -108,6 +108,7 @@ def decide_claim(connection: Connection, operation: Operation, now: datetime, ru
     credit_id = None
     if body.verdict == "accept":
         credit_id = _credit(connection, operation, claim, now, rules)
+        tell(connection, now, [Message(claim["resident_id"], "claim_accepted", {"activity": claim["title"]})])
     elif not body.reason.strip():
         raise DomainError("reason_required")
     else:

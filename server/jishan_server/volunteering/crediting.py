@@ -223,6 +223,7 @@ def go_on(
         if row["resident_id"] not in agreed:
             row["state"] = State.WAITING_CONSENT.value
             row["notice_ends_at"] = None
+            told.append(Message(row["resident_id"], "credit_waiting_consent", _told(row)))
             continue
         if row["notice_ends_at"] is None:
             working_days = versions.of(row["rule_version"]).notice_working_days

@@ -156,8 +156,17 @@ def decide_objection(
         row["notice_ends_at"] = _going_on(connection, row["notice_ends_at"], found["filed_at"], now, settings)
         for refusal in go_on(connection, [row], now, settings).values():
             raise refusal
+        tell(connection, now, [Message(row["resident_id"], "objection_dismissed", {"activity": row["activity"]})])
+    filer = resident_of_actor(found["filed_by"])
+    if filer is not None:
+        tell(connection, now, [Message(filer, "objection_answered", _verdict(row, body.is_upheld))])
     _note(connection, operation, now, "objection_decided", body.objection_id, row["id"])
     return objection(connection, body.objection_id)
+
+
+def _verdict(row: dict[str, Any], is_upheld: bool) -> dict[str, object]:
+    zh, en = ("成立", "it holds") if is_upheld else ("不成立", "it does not hold")
+    return {"activity": row["activity"], "verdict_zh": zh, "verdict_en": en}
 
 
 def _going_on(

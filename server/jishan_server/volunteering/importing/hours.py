@@ -19,6 +19,7 @@ from jishan_server.ids import derived_id
 from jishan_server.ledger.model import Refused
 from jishan_server.ledger.store import book as book_transfers
 from jishan_server.organizations.roles import Permission, is_permitted
+from jishan_server.people.messages import Message, tell
 from jishan_server.people.staff import resident_of
 from jishan_server.sheets import dates
 from jishan_server.sheets.cells import Cell, CellProblem, text_of
@@ -176,6 +177,9 @@ def undo(
             kept[row["id"]] = answer.code
     gone = [row for row in final if row["id"] not in kept]
     taken_back(connection, [(row, actor, reason) for row in gone], now)
+    told = [Message(row["resident_id"], "credit_reversed", _told(row, row["booked_points"] or 0)) for row in gone]
+    told += [Message(row["resident_id"], "credit_rejected", _told(row, row["points"])) for row in waiting]
+    tell(connection, now, told)
     for row in waiting:
         assert follow(row["state"], Event.REJECTED) is State.REJECTED
     if waiting:
@@ -187,6 +191,10 @@ def undo(
     noted = [audit.Entry(actor, "credit_reversed", ("credit", row["id"]), operation.id) for row in [*gone, *waiting]]
     audit.record_all(connection, now, noted)
     return kept
+
+
+def _told(row: Mapping[str, Any], points: int) -> dict[str, object]:
+    return {"activity": row["activity"], "day": row["day"], "points": points}
 
 
 def _read(

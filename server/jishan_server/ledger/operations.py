@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from jishan_server.errors import DomainError
+from jishan_server.ledger import clock
 from jishan_server.ledger.history import keep_due
 from jishan_server.ledger.model import Refused
 from jishan_server.ledger.store import book, close_days
@@ -27,7 +28,10 @@ def transfer(connection: Connection, operations: Sequence[Operation], now: datet
 
 
 def days(connection: Connection, operations: Sequence[Operation], now: datetime, zone: tzinfo) -> list[Outcome]:
-    """Close every day that is over; when there is none, keep checkpoints of accounts that have grown long."""
+    """Note that the clock goes on; close every day that is over; when there is none, keep checkpoints of accounts that
+    have grown long.
+    """
+    clock.keep(connection, now)
     closed = close_days(connection, now, zone)
     if not closed:
         keep_due(connection)

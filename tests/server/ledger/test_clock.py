@@ -7,7 +7,7 @@ from ledger_world import EXPIRED, START, Scheme, capture, credit, days, gift, ho
 from sqlalchemy import func, select
 
 from jishan_server import db
-from jishan_server.ledger import tables
+from jishan_server.ledger import clock, tables
 from jishan_server.ledger.clock import is_doubtful
 from jishan_server.ledger.model import Booked, Refused
 from jishan_server.ledger.store import book, close_days
@@ -147,3 +147,24 @@ def test_a_small_step_back_of_the_clock_is_none_of_it(scheme: Scheme) -> None:
     scheme.booked(credit("c1", "li", 5))
     scheme.unconfirmed(credit("c2", "li", 5), at=START - 5 * SECOND)
     assert checks(scheme) == []
+
+
+def test_a_quiet_month_of_a_server_that_runs_is_no_jump(scheme: Scheme) -> None:
+    scheme.booked(credit("c1", "li", 5, expires_at=days(20)))
+    for hours in range(0, 30 * 24, 6):
+        with db.writing(scheme.engine) as connection:
+            clock.keep(connection, START + timedelta(hours=hours))
+    assert scheme.doubt(days(30)) is None
+    assert len(checks(scheme)) == 29
+    # A jump between two looks is one, and is not kept.
+    with db.writing(scheme.engine) as connection:
+        clock.keep(connection, days(40))
+    assert scheme.doubt(days(40)) is not None
+    scheme.unconfirmed(credit("c2", "li", 1), at=days(40))
+    with db.writing(scheme.engine) as connection:
+        clock.keep(connection, days(41))
+    assert scheme.doubt(days(41)) is not None
+    scheme.confirm(days(41))
+    scheme.unconfirmed(credit("c3", "li", 1), at=days(41))
+    assert standing(scheme)[2] == 5
+    assert scheme.verify().ok

@@ -81,10 +81,14 @@ class TurnEnded(NamedTuple):
 
 @dataclass(slots=True)
 class Memory:
-    """What the controller keeps through a power cut. `sales` is selection -> [count, amount]."""
+    """What the controller keeps through a power cut. `sales` is selection -> [count, amount].
+
+    `firmware` is what the firmware of one face keeps besides, as JSON.
+    """
 
     sales: dict[int, list[int]] = field(default_factory=dict)
     jammed: list[int] = field(default_factory=list)
+    firmware: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -217,12 +221,18 @@ class Cabinet:
         self.memory.jammed.clear()
         self.revision += 1
 
+    def keep(self, firmware: Mapping[str, Any]) -> None:
+        """The firmware writes what it is to find after a power cut."""
+        self.memory.firmware = dict(firmware)
+        self.revision += 1
+
     def snapshot(self) -> dict[str, Any]:
         """What survives, as JSON."""
         return {
             "slots": [asdict(slot) for slot in self.slots.values()],
             "sales": {str(selection): sales for selection, sales in self.memory.sales.items()},
             "jammed": list(self.memory.jammed),
+            "firmware": dict(self.memory.firmware),
             "dropped": [list(drop) for drop in self.dropped],
             "turns": self.turns,
             "door_open": self.door_open,
@@ -232,7 +242,8 @@ class Cabinet:
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Take over what survived. KeyError, TypeError or ValueError where it is no snapshot."""
         self.slots = {one["selection"]: Slot(**one) for one in snapshot["slots"]}
-        self.memory = Memory({int(key): list(sales) for key, sales in snapshot["sales"].items()}, snapshot["jammed"])
+        sales = {int(key): list(one) for key, one in snapshot["sales"].items()}
+        self.memory = Memory(sales, snapshot["jammed"], dict(snapshot.get("firmware", {})))
         self.dropped = [Drop(*drop) for drop in snapshot["dropped"]]
         self.turns = snapshot["turns"]
         self.door_open = snapshot["door_open"]

@@ -71,7 +71,8 @@ class VendFaults:
     `status_doubled`: it is sent twice, under two PackNOs; `wrong_status`: a contradicting one follows it;
     `hold_status_ms`: it is sent so much later.
     `power_cut`: the probability that the power goes, `power_cut_ms` after the motor's start (below 0: before it; null:
-    at a random moment), and comes back after `power_off_ms`; 0 is a reboot.
+    at a random moment), and comes back after `power_off_ms`; 0 is a reboot. `store_lost`: what a board's firmware keeps
+    is gone by then.
 
     A machine lies with `double_drop`, with a blind drop sensor, and with `no_drop` where no drop
     sensor is used; with everything else it says what happened first, or nothing.
@@ -91,6 +92,7 @@ class VendFaults:
     power_cut: float = _probability()
     power_cut_ms: int | None = _milliseconds(None, low=-START_DELAY_MS)
     power_off_ms: int = _milliseconds(2_000)
+    store_lost: float = _probability()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,8 @@ class Once(VendFaults):
 class LineFaults:
     """What the cable does. The first four take single bytes, in both directions, the others frames of the controller.
 
-    `delay_ms` is the longest delay; bytes keep their order, as on any cable.
+    `delay_ms` is the longest delay; bytes keep their order, as on any cable. `frame_reorder` is for links that are no
+    cable: later messages overtake it.
     """
 
     byte_loss: float = _probability()
@@ -117,6 +120,7 @@ class LineFaults:
     cut_frame: float = _probability()
     frame_loss: float = _probability()
     frame_double: float = _probability()
+    frame_reorder: float = _probability()
     noise: float = _probability()
 
 

@@ -17,8 +17,8 @@ from werkzeug.exceptions import HTTPException
 
 from jishan_protocol.dispensers import xy
 from jishan_protocol.errors import ProtocolError
-from jishan_sim.decode import xy_lines
-from jishan_sim.faces.xy import XyFace
+from jishan_sim.decode import DECODERS
+from jishan_sim.faces.base import Face
 from jishan_sim.faults import FaultsError, Switch, flat_messages, from_mapping, to_mapping
 from jishan_sim.machine import Machine
 
@@ -79,13 +79,12 @@ def create_app(machine: Machine) -> Flask:
     @app.get("/state")
     def state() -> ResponseReturnValue:
         with machine.at_work() as (face, now_ms):
-            return state_of(face, now_ms)
+            return state_of(machine.protocol, face, now_ms)
 
     @app.post("/press")
     def press() -> ResponseReturnValue:
         body = _checked(PRESS, _json())
-        with machine.at_work() as (face, now_ms):
-            face.press(body["selection"], now_ms)
+        machine.press(body["selection"])
         return {"ok": True}
 
     @app.post("/tap")
@@ -163,20 +162,20 @@ def create_app(machine: Machine) -> Flask:
             "frames": [
                 {"at_ms": one.at_ms, "sender": one.sender, "bytes": one.raw.hex(" ").upper(), **line}
                 for one in newest
-                for line in xy_lines(one.raw)
+                for line in DECODERS[machine.protocol](one.raw)
             ]
         }
 
     return app
 
 
-def state_of(face: XyFace, now_ms: int) -> dict[str, Any]:
+def state_of(protocol: str, face: Face, now_ms: int) -> dict[str, Any]:
     """What the machine holds, knows and has let go, as JSON."""
     cabinet = face.cabinet
     inside = cabinet.snapshot()
     return {
         "now_ms": now_ms,
-        "face": "xy",
+        "face": protocol,
         "profile": face.profile.name,
         "powered": cabinet.powered,
         "turning": cabinet.turning,

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,13 +26,16 @@ from typing import Any, Final
 import click
 
 from jishan_protocol.dispensers import xy
+from jishan_protocol.dispensers.profiles import ProfileError
 from jishan_sim.cabinet import MAX_SLOTS, Cabinet, Slot
+from jishan_sim.faces import FACES
+from jishan_sim.faces.base import Face
 from jishan_sim.faces.card_reader import CARD_BAUD_RATE, READERS, CardReader, tap
-from jishan_sim.faces.xy import XyFace, cabinet_for
 from jishan_sim.faults import Faults, from_file
 from jishan_sim.ports import Port, PortError, open_port, split_address, wait
 
 LONGEST_WAIT_S: Final = 0.5
+KEYPAD_BAUD_RATE: Final = 9600
 STATE_VERSION: Final = 1
 CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -81,15 +85,24 @@ class Machine:
     """One running machine. Every public method may be called from any thread."""
 
     def __init__(
-        self, face: XyFace, dispenser_port: Port, card_port: Port, reader: CardReader, state_file: StateFile | None
+        self,
+        protocol: str,
+        face: Face,
+        dispenser_port: Port,
+        card_port: Port,
+        reader: CardReader,
+        state_file: StateFile | None,
+        keypad_port: Port | None = None,
     ) -> None:
+        self.protocol = protocol
         self.face = face
         self._dispenser_port = dispenser_port
         self._card_port = card_port
         self._reader = reader
+        self._keypad_port = keypad_port
         self._state_file = state_file
         self._saved_revision = -1
-        self._tapped = b""
+        self._tapped = self._pressed = b""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._woken, self._wake = socket.socketpair()
@@ -97,7 +110,7 @@ class Machine:
         self._wake.setblocking(False)
 
     @contextmanager
-    def at_work(self) -> Iterator[tuple[XyFace, int]]:
+    def at_work(self) -> Iterator[tuple[Face, int]]:
         """The face, up to date, and the time. What is changed in here is on disk when it ends."""
         with self._lock:
             now_ms = boot_ms()
@@ -115,6 +128,17 @@ class Machine:
                 self._tapped += sent
         self.wake()
 
+    def press(self, selection: int) -> None:
+        """Press a selection on the dispenser's own keypad, or on the one that has a line of its own; 0 cancels."""
+        if self._keypad_port is None:
+            with self.at_work() as (face, now_ms):
+                face.press(selection, now_ms)
+            return
+        with self._lock:
+            if self.face.cabinet.powered:
+                self._pressed += f"{selection}\n".encode("ascii")
+        self.wake()
+
     def wake(self) -> None:
         """Make the loop look again."""
         try:
@@ -129,9 +153,10 @@ class Machine:
 
     def run(self) -> None:
         """Pass bytes between the line and the face until `stop`."""
-        ports = (self._dispenser_port, self._card_port)
+        mute = [port for port in (self._card_port, self._keypad_port) if port is not None]
         while not self._stopping.is_set():
-            self._card_port.read()
+            for port in mute:
+                port.read()
             arrived = self._dispenser_port.read()
             with self._lock:
                 now_ms = boot_ms()
@@ -142,11 +167,14 @@ class Machine:
                 self._save()
                 output = self.face.take_output()
                 tapped, self._tapped = self._tapped, b""
+                pressed, self._pressed = self._pressed, b""
                 due_ms = self.face.next_wakeup_ms
             self._dispenser_port.write(output)
             self._card_port.write(tapped)
+            if self._keypad_port is not None:
+                self._keypad_port.write(pressed)
             timeout_s = LONGEST_WAIT_S if due_ms is None else (due_ms - boot_ms()) / 1000
-            wait(ports, self._woken.fileno(), min(max(timeout_s, 0), LONGEST_WAIT_S))
+            wait([self._dispenser_port, *mute], self._woken.fileno(), min(max(timeout_s, 0), LONGEST_WAIT_S))
             try:
                 self._woken.recv(4096)
             except BlockingIOError:
@@ -179,16 +207,23 @@ def parse_selections(text: str) -> list[int]:
 
 
 @click.command()
-@click.option("--face", type=click.Choice(["xy"]), default="xy", show_default=True, help="The protocol it speaks.")
-@click.option("--profile", type=click.Choice(sorted(xy.PROFILES)), default="default", show_default=True)
+@click.option(
+    "--face", "protocol", type=click.Choice(sorted(FACES)), default="xy", show_default=True, help="What it speaks."
+)
+@click.option("--profile", default="default", show_default=True, help="Which firmware it has.")
+@click.option(
+    "--profiles", "profiles_path", type=click.Path(path_type=Path), help="A file of profiles, as the agent reads it."
+)
 @click.option("--port", "port_spec", default="pty", show_default=True, help="pty, tcp:HOST:PORT, or a serial port.")
 @click.option("--card-port", "card_spec", default="pty", show_default=True, help="The card reader's port, likewise.")
+@click.option("--keypad-port", "keypad_spec", help="A keypad of its own, likewise; where the face has none, a pty.")
 @click.option("--reader", type=click.Choice(sorted(READERS)), default="line-hex", show_default=True)
 @click.option(
     "--control", default="127.0.0.1:0", show_default=True, help="HOST:PORT of the control port; 0 = any free."
 )
 @click.option("--link", type=click.Path(path_type=Path), help="A symbolic link to the dispenser's pty.")
 @click.option("--card-link", type=click.Path(path_type=Path), help="A symbolic link to the card reader's pty.")
+@click.option("--keypad-link", type=click.Path(path_type=Path), help="A symbolic link to the keypad's pty.")
 @click.option("--slots", default="1-10", show_default=True, help="Selections: 1-10,21,30-35.")
 @click.option("--items", type=click.IntRange(0, 255), default=5, show_default=True, help="Items on each coil.")
 @click.option(
@@ -197,14 +232,17 @@ def parse_selections(text: str) -> list[int]:
 @click.option("--seed", type=int, help="The seed of chance; else the faults file's, else 0.")
 @click.option("--state", "state_path", type=click.Path(path_type=Path), help="The file of the non-volatile memory.")
 def machine(
-    face: str,
+    protocol: str,
     profile: str,
+    profiles_path: Path | None,
     port_spec: str,
     card_spec: str,
+    keypad_spec: str | None,
     reader: str,
     control: str,
     link: Path | None,
     card_link: Path | None,
+    keypad_link: Path | None,
     slots: str,
     items: int,
     faults_path: Path | None,
@@ -213,35 +251,59 @@ def machine(
 ) -> None:
     """Run one simulated machine until it is told to stop.
 
-    The first line printed is JSON and names its ports: {"dispenser": ..., "card": ..., "control": "http://..."}.
+    The first line printed is JSON and names its ports: {"dispenser": ..., "card": ..., "control": "http://..."}, and
+    "keypad" where that has a line of its own.
     """
     with ExitStack() as open_things:
         try:
             faults = Faults() if faults_path is None else from_file(faults_path)
-            cabinet = cabinet_for(xy.PROFILES[profile], [Slot(one, items, items) for one in parse_selections(slots)])
+            maker = FACES[protocol]
+            hung = [Slot(one, items, items) for one in parse_selections(slots)]
+            chance = Random(faults.seed if seed is None else seed)
+            face = maker.make(profile, hung, faults, chance, _own_profile(profiles_path, profile))
             state_file = None if state_path is None else StateFile(path=state_path)
             if state_file is not None:
-                state_file.load(cabinet)
-            dispenser_port = open_port(port_spec, xy.BAUD_RATE, link)
-            open_things.callback(dispenser_port.close)
-            card_port = open_port(card_spec, CARD_BAUD_RATE, card_link)
-            open_things.callback(card_port.close)
-            controller = XyFace(cabinet, xy.PROFILES[profile], faults, Random(faults.seed if seed is None else seed))
-            running = Machine(controller, dispenser_port, card_port, READERS[reader], state_file)
+                state_file.load(face.cabinet)
+
+            def opened(spec: str, baud_rate: int, place: Path | None) -> Port:
+                port = open_port(spec, baud_rate, place)
+                open_things.callback(port.close)
+                return port
+
+            dispenser_port = opened(port_spec, maker.baud_rate, link)
+            card_port = opened(card_spec, CARD_BAUD_RATE, card_link)
+            keypad_spec = keypad_spec or (None if maker.has_keypad else "pty")
+            keypad_port = None if keypad_spec is None else opened(keypad_spec, KEYPAD_BAUD_RATE, keypad_link)
+            running = Machine(protocol, face, dispenser_port, card_port, READERS[reader], state_file, keypad_port)
             open_things.callback(running.close)
             control_url = open_things.enter_context(_control_port(running, control))
-        except (PortError, StateError, ValueError) as error:
+        except (PortError, StateError, ProfileError, ValueError) as error:
             raise click.ClickException(str(error)) from None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running.stop())
         with running.at_work() as (simulated, now_ms):
             simulated.power_on(now_ms)
-        click.echo(json.dumps({"dispenser": dispenser_port.name, "card": card_port.name, "control": control_url}))
+        named = {"dispenser": dispenser_port.name, "card": card_port.name}
+        named |= {} if keypad_port is None else {"keypad": keypad_port.name}
+        click.echo(json.dumps(named | {"control": control_url}))
         sys.stdout.flush()
         try:
             running.run()
         except PortError as error:
             raise click.ClickException(str(error)) from None
+
+
+def _own_profile(path: Path | None, name: str) -> dict[str, Any] | None:
+    """`[dispenser.NAME]` of a file of profiles. ValueError names the file."""
+    if path is None:
+        return None
+    try:
+        own = tomllib.loads(path.read_text("utf-8")).get("dispenser", {}).get(name)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    if own is not None and not isinstance(own, dict):
+        raise ValueError(f"{path}: dispenser.{name} is not a table")
+    return own
 
 
 TURN_S: Final = 0.2

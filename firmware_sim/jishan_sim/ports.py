@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -186,6 +186,10 @@ class SerialPort:
         self._port.close()
 
 
+OPENERS: Final[dict[str, Callable[[str], Port]]] = {}
+"""What opens an address, by its scheme; everything else is pyserial's."""
+
+
 def open_port(spec: str, baud_rate: int, link: Path | None = None) -> Port:
     """Open `pty`, `tcp:HOST:PORT` or a port of pyserial's. PortError names what cannot be opened."""
     if link is not None and spec != "pty":
@@ -195,7 +199,8 @@ def open_port(spec: str, baud_rate: int, link: Path | None = None) -> Port:
     if spec.startswith("tcp:"):
         host, port = split_address(spec.removeprefix("tcp:"))
         return TcpPort(host, port)
-    return SerialPort(spec, baud_rate)
+    opener = OPENERS.get(spec.partition("://")[0])
+    return SerialPort(spec, baud_rate) if opener is None else opener(spec)
 
 
 def split_address(address: str) -> tuple[str, int]:

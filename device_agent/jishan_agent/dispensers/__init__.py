@@ -1,7 +1,8 @@
 """Drivers: a codec on a byte stream, one for each protocol.
 
 `DRIVERS` says for each name of a protocol how to make its driver. A profile is what differs between firmwares: a frozen
-dataclass of the codec's, and its table of built-in ones, of which one is `default`.
+dataclass of the codec's, and its table of built-in ones, of which one is `default`. Codecs are imported here under names
+of their own: `xy` in this package is the driver.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final, Generic
 
 from jishan_agent.dispensers.base import Dispenser, Memory
 from jishan_agent.dispensers.xy import XyDispenser
-from jishan_protocol.dispensers import xy
+from jishan_protocol.dispensers import xy as xy_codec
 from jishan_protocol.dispensers.profiles import P, chosen
 
 
@@ -39,6 +40,9 @@ class Maker(Generic[P]):
 
 DRIVERS: Final[Mapping[str, Maker[Any]]] = {
     "xy": Maker(
-        xy.PROFILES, xy.BAUD_RATE, lambda profile, memory: XyDispenser(profile, memory.pack_number), speaks_first=True
+        xy_codec.PROFILES,
+        xy_codec.BAUD_RATE,
+        lambda profile, memory: XyDispenser(profile, memory.pack_number),
+        speaks_first=True,
     ),
 }

@@ -1,1 +1,21 @@
-"""The cabinet speaking a real dispenser's protocol."""
+"""The cabinet speaking each protocol: `FACES` says for each name how to make it.
+
+Codecs are imported here under names of their own: `xy` in this package is the face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jishan_protocol.dispensers import xy as xy_codec
+from jishan_sim.faces.base import FaceMaker
+from jishan_sim.faces.xy import XyFace, cabinet_for
+
+FACES: Final[Mapping[str, FaceMaker[Any]]] = {
+    "xy": FaceMaker(
+        xy_codec.PROFILES,
+        xy_codec.BAUD_RATE,
+        lambda slots, profile, faults, random: XyFace(cabinet_for(profile, slots), profile, faults, random),
+    ),
+}

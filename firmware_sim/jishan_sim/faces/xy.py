@@ -29,6 +29,7 @@ from typing import Final, NamedTuple
 from jishan_protocol.dispensers import xy
 from jishan_protocol.errors import ProtocolError
 from jishan_sim.cabinet import DROP_AFTER_MS, TURN_MS, Cabinet, Motion, Slot, TurnEnd, TurnEnded
+from jishan_sim.faces.base import MAX_LOG, Logged
 from jishan_sim.faults import START_DELAY_MS, Faults, Line, VendFaults, happens, worn_frame
 
 BOOT_MS: Final = 1_000  # from power to the first frame
@@ -37,7 +38,6 @@ LIFT_MS: Final = 1_500  # the lift goes up before the turn, and down after it
 HEATING_S: Final = 3  # a real one heats for minutes; the frames are the same
 MAX_QUEUED: Final = 2_000  # data frames waiting; more than any number of selection reports
 MAX_WAITING_DRIVES: Final = 8
-MAX_LOG: Final = 1_000  # frames kept for the person who looks
 CLOCK_AT_POWER_ON: Final = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCK_FORMAT: Final = "%Y%m%d%H%M%S"
 JAMMED_REPORT: Final = 3  # status of 11, seen right after a jam
@@ -59,14 +59,6 @@ STATUS_OF_END: Final = {
     TurnEnd.STALLED: JAMMED_STATUS,
     TurnEnd.RAN_ON: RAN_ON,
 }
-
-
-class Logged(NamedTuple):
-    """One frame, or bytes that were none, as it passed the controller's plug. `sender` is `vmc` or `host`."""
-
-    at_ms: int
-    sender: str
-    raw: bytes
 
 
 class _Vend(NamedTuple):

@@ -22,11 +22,10 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, LargeBinary, MetaData, Table, func, insert, select
 
 from jishan_server.config import Config
-from jishan_server.db import connect_for_writing, upgrade
+from jishan_server.db import UnknownRevision, connect_for_writing, upgrade
 from jishan_server.instants import iso
 from jishan_server.ledger.tables import batch_serial
 from jishan_server.vending import machines
@@ -98,7 +97,7 @@ def restore(path: Path, engine: Engine, config: Config, ledger_id: str, now: dat
                 raise BackupError("the database is not empty")
         try:
             upgrade(engine, manifest["revision"])
-        except CommandError as error:
+        except UnknownRevision as error:
             raise BackupError(f"{path} was made by a newer program: {error}") from error
         with connect_for_writing(engine) as connection, connection.begin():
             tables = _tables(connection)

@@ -1,7 +1,8 @@
 """`jishan-server`: what an operator types on the server itself.
 
 Commands that write ask the running process over its local socket, or, when none runs, lock the database for themselves.
-With PostgreSQL they have a writer of their own.
+With PostgreSQL they have a writer of their own. The web and the gateway are imported by the commands that run them, so
+that the others are quick.
 """
 
 import dataclasses
@@ -19,8 +20,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from jishan_protocol import claim_codes
-from jishan_server import backups, demo_county, demo_data, demo_loading, files_cli, local_socket, logs, serving
-from jishan_server import up as running
+from jishan_server import backups, demo_county, demo_data, demo_loading, files_cli, local_socket, logs
 from jishan_server.assembly import assembled, hashing_of, utc_now
 from jishan_server.config import SECRET_BYTES, Config, ConfigError, load, settings
 from jishan_server.db import all_tables, make_engine, upgrade, writing
@@ -118,24 +118,32 @@ def init(
 @main.command()
 def up() -> None:
     """Run web, gateway and broker in one process until SIGTERM."""
+    from jishan_server import up as running
+
     running.run(_serving())
 
 
 @main.command()
 def web() -> None:
     """Run the web application alone: with PostgreSQL, beside gateways in processes of their own."""
+    from jishan_server import serving
+
     serving.run(_serving())
 
 
 @main.command()
 def gateway() -> None:
     """Run the gateway alone: with PostgreSQL, beside web processes."""
+    from jishan_server import up as running
+
     running.run_gateway(_serving())
 
 
 @main.command()
 def broker() -> None:
     """Run the embedded broker alone: beside an `up` or a gateway whose `JISHAN_MQTT_URL` names it."""
+    from jishan_server import up as running
+
     running.run_broker(_serving())
 
 

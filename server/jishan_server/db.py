@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import (
     DDL,
     BigInteger,
@@ -60,6 +58,10 @@ metadata: Final = MetaData(
 
 # A 64-bit key that SQLite can use as its row id.
 Serial: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UnknownRevision(Exception):
+    """A schema that this program does not know: a newer one made it."""
 
 
 class DatabaseUnavailable(Exception):
@@ -273,9 +275,17 @@ def migrations_path() -> Path:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the database to the newest schema, or to an older `revision`, in one transaction."""
+    """Bring the database to the newest schema, or an older `revision`, in one transaction; raises UnknownRevision."""
+    # Imported here: most commands find the schema as it should be and are quicker without.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(migrations_path()))
     with writing(engine) as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        try:
+            command.upgrade(config, revision)
+        except CommandError as error:
+            raise UnknownRevision(str(error)) from error

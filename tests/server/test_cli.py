@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-PROGRAM = [sys.executable, "-c", "from jishan_server.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "jishan_server"]
 START_S = 30
 
 

@@ -60,7 +60,7 @@ class Shell:
         self.settings.write_text("")
         programs = folder / "programs"
         programs.mkdir()
-        for name, module in (("jishan-server", "jishan_server.cli"), ("jishan-agent", "jishan_agent.__main__")):
+        for name, module in (("jishan-server", "jishan_server.__main__"), ("jishan-agent", "jishan_agent.__main__")):
             program = f'exec {sys.executable} -c "from {module} import main; main()" "$@"'
             (programs / name).write_text(f"#!/bin/sh\n{program}\n")
             (programs / name).chmod(0o755)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-COMMAND = [sys.executable, "-c", "from jishan_server.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "jishan_server"]
 PATIENCE_S = 30
 
 

@@ -18,7 +18,7 @@ from jishan_server.config import load
 from jishan_server.sheets import reading
 from jishan_server.sheets.writing import write_csv
 
-PROGRAM = [sys.executable, "-c", "from jishan_server.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "jishan_server"]
 
 
 @pytest.fixture

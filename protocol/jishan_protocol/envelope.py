@@ -73,8 +73,21 @@ class Opened:
 
 def mac(key: bytes, topic: str, content: bytes) -> str:
     """HMAC-SHA256 over direction, topic and content, as 64 lower-case hex digits."""
-    direction = topics.parse(topic).direction
+    return mac_of(key, topics.parse(topic).direction, topic, content)
+
+
+def mac_of(key: bytes, direction: topics.Direction, topic: str, content: bytes) -> str:
+    """The same for a topic of another layout, whose direction the caller knows."""
     return hmac.digest(key, f"{direction}\n{topic}\n".encode() + content, "sha256").hex()
+
+
+def split(payload: bytes, most_bytes: int) -> tuple[bytes, bytes]:
+    """The claimed MAC and the content. Raises ProtocolError("oversized") or ProtocolError("malformed")."""
+    if len(payload) > most_bytes:
+        raise ProtocolError("oversized", f"{len(payload)} bytes, at most {most_bytes}")
+    if len(payload) <= _MAC_HEX_DIGITS or payload[_MAC_HEX_DIGITS : _MAC_HEX_DIGITS + 1] != b".":
+        raise ProtocolError("malformed", "no full stop after 64 hex digits")
+    return payload[:_MAC_HEX_DIGITS], payload[_MAC_HEX_DIGITS + 1 :]
 
 
 def seal(envelope: Envelope, topic: str, key: bytes) -> bytes:
@@ -109,11 +122,7 @@ def unseal(payload: bytes, topic: str, keys: Mapping[int, bytes]) -> Opened:
     Raises ProtocolError with reason `oversized`, `malformed` or `forged`. Order, expiry and doubles are for the
     receiver to judge: they need memory.
     """
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise ProtocolError("oversized", f"{len(payload)} bytes, at most {MAX_PAYLOAD_BYTES}")
-    if len(payload) <= _MAC_HEX_DIGITS or payload[_MAC_HEX_DIGITS : _MAC_HEX_DIGITS + 1] != b".":
-        raise ProtocolError("malformed", "no full stop after 64 hex digits")
-    claimed, content = payload[:_MAC_HEX_DIGITS], payload[_MAC_HEX_DIGITS + 1 :]
+    claimed, content = split(payload, MAX_PAYLOAD_BYTES)
     right = (number for number, key in keys.items() if hmac.compare_digest(mac(key, topic, content).encode(), claimed))
     key_id = next(right, None)
     if key_id is None:
@@ -170,14 +179,22 @@ def _check_nesting(content: bytes) -> None:
             depth -= 1
 
 
-def _read(content: bytes) -> Envelope:
+def read_members(content: bytes) -> Any:
+    """Parse JSON as every message must be: integers below 2^53 only, no member twice, not nested too deep.
+
+    Raises ProtocolError("malformed").
+    """
     # Counting opening brackets is enough for nearly every message; only a suspicious one is walked.
     if content.count(b"[") + content.count(b"{") > MAX_NESTING:
         _check_nesting(content)
     try:
-        members = _DECODER.decode(content.decode())
+        return _DECODER.decode(content.decode())
     except (ValueError, RecursionError) as error:
         raise ProtocolError("malformed", "not JSON") from error
+
+
+def _read(content: bytes) -> Envelope:
+    members = read_members(content)
     if not isinstance(members, dict) or members.keys() != _MEMBERS:
         raise ProtocolError("malformed", "not an envelope's members")
     if members["v"] != VERSION:

@@ -676,6 +676,21 @@ CODES: Final[dict[str, Code]] = {
     "sign_up_unknown": Code(404, "没有找到这次报名。", "There is no such sign-up."),
     "template_unknown": Code(404, "没有找到这个活动模板。", "There is no such template."),
     # Messages
+    "channel_address": Code(
+        422,
+        "还没有{channel}的联系方式，没有改动。请先登记再选择。",
+        "There is no address for {channel} yet, so nothing was changed. Please add it first.",
+    ),
+    "channel_consent": Code(
+        403,
+        "还没有同意登记个人信息，没有改动。同意之后才能往外发消息。",
+        "Nothing was changed: messages go out only after the person has agreed to records about them.",
+    ),
+    "channel_off": Code(
+        409,
+        "这里没有开通{channel}，没有改动。消息在收件箱里一直能看到。",
+        "This server has no channel {channel}, so nothing was changed. Messages are always in the inbox.",
+    ),
     "message_answered": Code(
         409, "这条消息已经答复过了，没有重复处理。", "This message was answered before; nothing was done twice."
     ),
@@ -688,6 +703,12 @@ CODES: Final[dict[str, Code]] = {
         409, "没有人对这条消息提出过疑问，没有改动。", "Nobody has disputed this message; nothing was changed."
     ),
     "message_unknown": Code(404, "没有找到这条消息。", "There is no such message."),
+    "sending_not_failed": Code(
+        409,
+        "这条消息没有发送失败，没有重发。",
+        "This message did not fail, so it was not sent again.",
+    ),
+    "sending_unknown": Code(404, "没有找到这条发送记录。", "There is no such sending."),
     # Trainings, awards, evaluations, claims of past work
     "claim_closed": Code(
         409, "这条补报已经处理过了，没有重复处理。", "This claim was decided before; nothing was done twice."

@@ -3,7 +3,7 @@
 The gateway's own kind, one message from a machine, is not here: it comes over the link only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -20,6 +20,8 @@ from jishan_server.people import (
     memberships,
     merging,
     messages,
+    outbox,
+    preferences,
     privacy,
     residents,
     sessions,
@@ -91,6 +93,8 @@ BODIES: Final[dict[str, type]] = {
     "read_message": messages.ReadMessage,
     "dispute_message": messages.DisputeMessage,
     "answer_dispute": messages.AnswerDispute,
+    "choose_channels": preferences.ChooseChannels,
+    "resend_message": outbox.Resend,
     "put_activity_type": activities.PutActivityType,
     "create_template": activities.CreateTemplate,
     "change_template": activities.ChangeTemplate,
@@ -157,8 +161,10 @@ of its transaction, does a bounded piece of it, and is quick where nothing is.
 """
 
 
-def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) -> dict[str, Kind]:
-    """The use case of each kind, with the rules it goes by."""
+def kinds(
+    credit_rules: CreditRules, rules: Rules, access_log_months: int = 24, channels: Collection[str] = ()
+) -> dict[str, Kind]:
+    """The use case of each kind, with the rules it goes by; `channels` are those on which messages can leave."""
     one_by_one: dict[str, RunOne] = {
         "create_organization": tree.create_organization,
         "create_organizations": tree.create_organizations,
@@ -195,6 +201,8 @@ def kinds(credit_rules: CreditRules, rules: Rules, access_log_months: int = 24) 
         "read_message": messages.read_message,
         "dispute_message": messages.dispute_message,
         "answer_dispute": messages.answer_dispute,
+        "choose_channels": partial(preferences.choose_channels, available=channels),
+        "resend_message": outbox.resend,
         "attach": attachments.attach,
         "record_entry": trainings.record_entry,
         "withdraw_entry": trainings.withdraw_entry,

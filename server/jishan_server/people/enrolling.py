@@ -21,12 +21,25 @@ from jishan_server.people import consents
 from jishan_server.people.consent_tables import guardians
 from jishan_server.people.credentials import account_of
 from jishan_server.people.member_numbers import FIRST_SERIAL, member_number
+from jishan_server.people.message_tables import message_channels
 from jishan_server.people.profiles import IdNumber, Skill, columns
 from jishan_server.people.tables import cards, residents, skills
 
 MAX_IDS: Final = 1_000
 """Ids in one statement of a search through many tables."""
-REGISTRATION: Final = frozenset({"cards", "consents", "guardians", "resident_skills", "messages", "resident_tokens"})
+REGISTRATION: Final = frozenset(
+    {
+        "card_greetings",
+        "cards",
+        "consents",
+        "guardians",
+        "message_channels",
+        "message_sendings",
+        "messages",
+        "resident_skills",
+        "resident_tokens",
+    }
+)
 """Tables whose rows come with a registration, and mean nothing without it."""
 TAKEN_BACK: Final = "（导入已撤销）"
 
@@ -198,6 +211,7 @@ def take_back(
         consents.write(connection, now, [consents.Entry(id, False, "desk", actor) for id in sorted(agreed)])
         connection.execute(delete(cards).where(cards.c.resident_id.in_(some)))
         connection.execute(delete(skills).where(skills.c.resident_id.in_(some)))
+        connection.execute(delete(message_channels).where(message_channels.c.resident_id.in_(some)))
         connection.execute(
             update(guardians).where(guardians.c.resident_id.in_(some)).values(name=TAKEN_BACK, phone=None)
         )

@@ -1,8 +1,8 @@
 """Drivers: a codec on a byte stream, one for each protocol.
 
 `DRIVERS` says for each name of a protocol how to make its driver. A profile is what differs between firmwares: a frozen
-dataclass of the codec's, and its table of built-in ones, of which one is `default`. Codecs are imported here under names
-of their own: `xy` in this package is the driver.
+dataclass of the codec's, and its table of built-in ones, of which one is `default`. Codecs are imported here under
+names of their own: `xy` in this package is the driver.
 """
 
 from __future__ import annotations

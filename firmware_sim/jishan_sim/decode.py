@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from jishan_protocol.dispensers import xy
+from jishan_protocol.dispensers import mdb_lines, xy
 from jishan_protocol.errors import ProtocolError
 
 MAX_CAPTURE_BYTES: Final = 64 * 1024 * 1024
@@ -31,7 +31,26 @@ def xy_lines(data: bytes) -> Iterator[dict[str, object]]:
             yield {"ok": False, "error": error.reason, "detail": error.detail, "bytes": _spaced(raw)}
 
 
-DECODERS: Final[dict[str, Callable[[bytes], Iterator[dict[str, object]]]]] = {"xy": xy_lines}
+def mdb_lines_in_words(data: bytes) -> Iterator[dict[str, object]]:
+    """One description for each line of an MDB adapter, and one for each that is none."""
+    parser = mdb_lines.Parser()
+    for found in parser.feed(data) + parser.finish():
+        if isinstance(found, mdb_lines.BadLine):
+            yield {"ok": False, "error": found.error, "detail": found.detail, "bytes": _spaced(found.raw)}
+            continue
+        try:
+            yield {"ok": True, **mdb_lines.describe(found)}
+        except ProtocolError as error:
+            raw = found.encode("ascii")
+            yield {"ok": False, "error": error.reason, "detail": error.detail, "bytes": _spaced(raw)}
+
+
+DECODERS: Final[dict[str, Callable[[bytes], Iterator[dict[str, object]]]]] = {
+    "mdb": mdb_lines_in_words,
+    "xy": xy_lines,
+}
+TEXTS: Final = frozenset({"mdb"})
+"""Protocols whose bytes are text: a capture of one is taken as it stands, never as hex."""
 
 
 def from_hex(text: str) -> bytes:
@@ -52,25 +71,25 @@ def decode(protocol: str, capture: tuple[str, ...]) -> None:
     """Print each frame of CAPTURE as one line of JSON, and each run of bytes that are no frame as another.
 
     CAPTURE is hex with any white space, or a file (of hex, or of the bytes themselves); without it, or with -, standard
-    input is read.
+    input is read. Of a protocol that is text, CAPTURE is the text itself.
     """
     try:
-        data = _read_capture(" ".join(capture))
+        data = _read_capture(" ".join(capture), is_text=protocol in TEXTS)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="CAPTURE") from None
     for line in DECODERS[protocol](data):
         click.echo(json.dumps(line, ensure_ascii=False))
 
 
-def _read_capture(capture: str) -> bytes:
+def _read_capture(capture: str, *, is_text: bool) -> bytes:
     if capture in ("", "-"):
         raw = sys.stdin.buffer.read(MAX_CAPTURE_BYTES)
     elif (path := _file(capture)) is not None:
         with path.open("rb") as opened:
             raw = opened.read(MAX_CAPTURE_BYTES)
     else:
-        return from_hex(capture)
-    return from_hex(raw.decode("ascii")) if raw.isascii() else raw
+        return f"{capture}\n".encode() if is_text else from_hex(capture)
+    return raw if is_text or not raw.isascii() else from_hex(raw.decode("ascii"))
 
 
 def _file(name: str) -> Path | None:

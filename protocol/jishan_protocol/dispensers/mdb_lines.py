@@ -512,8 +512,8 @@ MEANINGS: Final[dict[Message, str]] = {
     MACHINE_RESET: "the machine was reset; after an approval the outcome is unknown",
     BAD_PAYLOAD: "the approval cannot be read and was not passed on",
     WRONG_STATE: "the approval came in a wrong state and was not passed on",
-    ALREADY_ON: "nothing was to be done",
-    ALREADY_OFF: "nothing was to be done",
+    ALREADY_ON: "it was on; settings are taken only while it is off",
+    ALREADY_OFF: "nothing is passed on while it is off",
 }
 
 

@@ -1,17 +1,19 @@
-"""Why there are no points: in plain words, for the person and for staff."""
+"""What numbers are made of, and why there are no points: in plain words, for the person and for staff."""
 
 from datetime import date
 from typing import Any
 
+from flask import Response
 from marshmallow import Schema, fields
 
-from jishan_server.api.asking import actor, me, note_access, parts
+from jishan_server.api.asking import actor, language, me, note_access, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.schemas import Day, Strict
+from jishan_server.explaining import points
 from jishan_server.reading import reading
 from jishan_server.volunteering import why_not
 
-explaining = Blueprint("explaining", "Why there are no points")
+explaining = Blueprint("explaining", "What numbers are made of, and why there are no points")
 
 
 class Days(Strict):
@@ -60,3 +62,98 @@ def get_my_why_not(wanted: dict[str, str]) -> dict[str, Any]:
 def _found(resident_id: str, wanted: dict[str, str]) -> dict[str, Any]:
     first, last = (date.fromisoformat(wanted[name]) for name in ("first_day", "last_day"))
     return why_not.why_not(reading(), actor(), resident_id, first, last, parts().vending.rules.zone)
+
+
+class TakenFrom(Schema):
+    points = fields.Integer()
+    subject_type = fields.String()
+    subject_id = fields.String()
+    day = fields.String()
+    activity = fields.String(allow_none=True)
+
+
+class FigurePart(Schema):
+    points = fields.Integer()
+    kind = fields.String()
+    zh = fields.String()
+    en = fields.String()
+    subject_type = fields.String(allow_none=True)
+    subject_id = fields.String(allow_none=True)
+    day = fields.String(allow_none=True)
+    activity = fields.String(allow_none=True)
+    minutes = fields.Integer(allow_none=True)
+    of_points = fields.Integer(allow_none=True)
+    rule_version = fields.String(allow_none=True)
+    rule_zh = fields.String(allow_none=True)
+    rule_en = fields.String(allow_none=True)
+    expires_at = fields.String(allow_none=True)
+    taken_from = fields.List(fields.Nested(TakenFrom))
+
+
+class ExplainedFigure(Schema):
+    name = fields.String()
+    points = fields.Integer(metadata={"description": "The sum of the parts."})
+    zh = fields.String()
+    en = fields.String()
+    parts = fields.List(fields.Nested(FigurePart))
+
+
+class AccountMovement(Schema):
+    what = fields.String()
+    points = fields.Integer()
+    zh = fields.String()
+    en = fields.String()
+
+
+class EndingDay(Schema):
+    day = fields.String()
+    points = fields.Integer()
+
+
+class Explained(Schema):
+    resident_id = fields.String()
+    as_of = fields.String()
+    merged_into = fields.String(allow_none=True)
+    figures = fields.List(fields.Nested(ExplainedFigure))
+    account = fields.List(fields.Nested(AccountMovement))
+    ends = fields.List(fields.Nested(EndingDay))
+
+
+@explaining.get("/residents/<id:resident_id>/explain")
+@explaining.answers(200, Explained)
+def get_explained(resident_id: str) -> dict[str, Any]:
+    """Every number of a resident's points, and what it is made of: the parts are its sum."""
+    found = _explained(resident_id)
+    note_access("explained", resident_id)
+    return found
+
+
+@explaining.get("/residents/<id:resident_id>/explain.txt")
+@explaining.answers(200)
+def get_explained_text(resident_id: str) -> Response:
+    """The same to print."""
+    found = _explained(resident_id)
+    note_access("explained", resident_id)
+    return _printed(points.lines(found, language()))
+
+
+@explaining.get("/me/explain")
+@explaining.answers(200, Explained)
+def get_my_explained() -> dict[str, Any]:
+    """Every number of one's own points, and what it is made of."""
+    return _explained(me())
+
+
+@explaining.get("/me/explain.txt")
+@explaining.answers(200)
+def get_my_explained_text() -> Response:
+    """The same to print."""
+    return _printed(points.lines(_explained(me()), language()))
+
+
+def _explained(resident_id: str) -> dict[str, Any]:
+    return points.explain(reading(), actor(), resident_id, parts().clock(), parts().vending.rules.zone)
+
+
+def _printed(lines: list[str]) -> Response:
+    return Response("\n".join(lines), content_type="text/plain; charset=utf-8")

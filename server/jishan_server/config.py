@@ -20,7 +20,12 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from jishan_server.messaging.forms import parse_form
+from jishan_server.people.delivery import parse_quiet_hours
+
 SECRET_BYTES: Final = 32
+MIN_SECRET: Final = 16
+"""Signs of a secret that a person makes up; `openssl rand -hex 32` makes a better one."""
 PREFIX: Final = "JISHAN_"
 OTHERS: Final = ("JISHAN_AGENT_", "JISHAN_SIM_", "JISHAN_CONFIG")
 """Variables of other programs, and the one that names the file."""
@@ -62,6 +67,25 @@ class Config:
     tls_certificate: str = ""
     """Empty: `pki/server.crt` and `pki/server.key` in the data directory, as `init` made them."""
     tls_key: str = ""
+
+    smtp_url: str = field(default="", repr=False)
+    """Empty: no e-mail. Else `smtp://user:password@host:587` (STARTTLS) or `smtps://...:465`."""
+    mail_from: str = ""
+    """The address that mails come from."""
+    mail_name: str = "积善"
+    """The name beside it."""
+    webhook_url: str = ""
+    """Empty: none. Else each message of those who chose it is posted there, signed."""
+    webhook_secret: str = field(default="", repr=False)
+    sms_form: str = ""
+    """Empty: no text messages. Else a TOML file that says what is posted to their provider."""
+    sms_secret_file: str = ""
+    """What `{secret}` in the form is; read for each message."""
+    wechat_form: str = ""
+    """The same for WeChat template messages."""
+    wechat_secret_file: str = ""
+    quiet_hours: str = "21:30-08:00"
+    """When nothing leaves but what is urgent, in the scheme's time zone; empty: never quiet."""
 
     log: Log = "json"
     time_zone: str = "Asia/Shanghai"
@@ -142,6 +166,17 @@ class Config:
             return self.public_url.rstrip("/")
         host = f"[{self.http_host}]" if ":" in self.http_host else self.http_host
         return f"{'https' if self.http_tls else 'http'}://{host}:{self.http_port}"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels on which messages can leave."""
+        known = {
+            "email": self.smtp_url,
+            "sms": self.sms_form,
+            "webhook": self.webhook_url,
+            "wechat": self.wechat_form,
+        }
+        return tuple(channel for channel, setting in known.items() if setting)
 
     @property
     def mqtt_tls(self) -> bool:
@@ -254,6 +289,18 @@ def _url(*schemes: str) -> Callable[[object], str]:
     return read
 
 
+def _secret(value: object) -> str:
+    # The value is not repeated.
+    if not isinstance(value, str) or (value and not (MIN_SECRET <= len(value) <= 200 and value.isprintable())):
+        raise ValueError(f"not {MIN_SECRET} to 200 visible signs")
+    return value
+
+
+def _quiet_hours(value: object) -> str:
+    parse_quiet_hours(str(value))
+    return str(value)
+
+
 _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "data_dir": _path,
     "database_url": _url("sqlite", "postgres", "postgresql", "postgresql+psycopg"),
@@ -270,6 +317,16 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "mqtt_public_url": _url("mqtt", "mqtts"),
     "tls_certificate": _text(),
     "tls_key": _text(),
+    "smtp_url": _url("smtp", "smtps"),
+    "mail_from": _text(r"[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|"),
+    "mail_name": _text(),
+    "webhook_url": _url("http", "https"),
+    "webhook_secret": _secret,
+    "sms_form": _text(),
+    "sms_secret_file": _text(),
+    "wechat_form": _text(),
+    "wechat_secret_file": _text(),
+    "quiet_hours": _quiet_hours,
     "log": _text(r"json|text"),
     "time_zone": _zone,
     "minutes_per_point": _number(1, 1440),
@@ -300,5 +357,33 @@ def _check(config: Config) -> None:
                 f"{config.certificate_path}; run `jishan-server init --name NAME`, or set "
                 f"allow_plain_{name.removesuffix('_host')}"
             )
+    _check_messages(config)
     if bool(config.tls_certificate) != bool(config.tls_key):
         raise ConfigError("tls_key: a certificate and its key go together")
+
+
+def _check_messages(config: Config) -> None:
+    """What messages leave by: whole, and secrets on no open line."""
+    if config.smtp_url and not urlsplit(config.smtp_url).hostname:
+        raise ConfigError("smtp_url: names no host")
+    if config.smtp_url and not config.mail_from:
+        raise ConfigError("mail_from: smtp_url needs an address that mails come from")
+    if config.webhook_url and not config.webhook_secret:
+        raise ConfigError("webhook_secret: webhook_url needs one")
+    _check_sealed("webhook_url", config.webhook_url)
+    for channel in ("sms", "wechat"):
+        path, secret_path = getattr(config, f"{channel}_form"), getattr(config, f"{channel}_secret_file")
+        if path:
+            try:
+                form = parse_form(Path(path).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{channel}_form: {path}: {error}") from error
+            _check_sealed(f"{channel}_form", form.url)
+        if secret_path and not Path(secret_path).is_file():
+            raise ConfigError(f"{channel}_secret_file: {secret_path} is missing")
+
+
+def _check_sealed(name: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ConfigError(f"{name}: not https and not loopback")

@@ -28,6 +28,7 @@ from jishan_server.gateway.access import GATEWAY_USER
 from jishan_server.gateway.broker import Broker, Listener, PasswordOf
 from jishan_server.gateway.core import Gateway
 from jishan_server.gateway.shell import BrokerAddress, Link, external_broker, link_kinds
+from jishan_server.messaging.shell import Sender, sending_kinds
 from jishan_server.parts import Parts
 from jishan_server.serving import served, stop_signals
 from jishan_server.vending.keys import Keys
@@ -62,12 +63,12 @@ def run_gateway(config: Config) -> None:
         raise ConfigError("mqtt_url: a gateway of its own needs a broker of its own")
     stopping = stop_signals()
     gateway = _gateway_of(config)
-    with assembled(config, link_kinds(gateway)) as parts:
+    with contextlib.ExitStack() as closing:
+        parts = closing.enter_context(assembled(config, link_kinds(gateway) | sending_kinds(config)))
         link = Link(gateway, parts, external_broker(config), is_alone=config.is_sqlite)
-        try:
-            stopping.wait()
-        finally:
-            link.close()
+        closing.callback(link.close)
+        _send_messages(parts, closing)
+        stopping.wait()
 
 
 def run_broker(config: Config) -> None:
@@ -110,7 +111,7 @@ def serving(config: Config) -> Iterator[dict[str, str]]:
         config = replace(config, mqtt_port=free_port(config.mqtt_host, config.mqtt_port))
     gateway = _gateway_of(config)
     with contextlib.ExitStack() as closing:
-        parts = closing.enter_context(assembled(config, link_kinds(gateway)))
+        parts = closing.enter_context(assembled(config, link_kinds(gateway) | sending_kinds(config)))
         upgrade(parts.engine)
         with writing(parts.engine) as connection:
             ensure_identity(connection, secrets.token_hex(16), parts.clock())
@@ -118,6 +119,7 @@ def serving(config: Config) -> Iterator[dict[str, str]]:
         address = external_broker(config) if config.mqtt_url else _embedded_broker(parts, closing)
         link = Link(gateway, parts, address, is_alone=config.is_sqlite)
         closing.callback(link.close)
+        _send_messages(parts, closing)
         http_port = closing.enter_context(served(create_app(parts, lambda: link.is_ready), config))
         if not link.wait_until_ready(BROKER_S):
             log.warning("broker_not_there_yet", seconds=BROKER_S)
@@ -125,6 +127,12 @@ def serving(config: Config) -> Iterator[dict[str, str]]:
             "http": f"{'https' if config.http_tls else 'http'}://{_reachable(config.http_host)}:{http_port}",
             "mqtt": _without_password(config.mqtt_url) or _embedded_url(config),
         }
+
+
+def _send_messages(parts: Parts, closing: contextlib.ExitStack) -> None:
+    """Have messages leave on the channels that the settings name."""
+    if parts.config.channels:
+        closing.callback(Sender(parts).close)
 
 
 def _gateway_of(config: Config) -> Gateway:

@@ -15,7 +15,8 @@
 
 Places are `{id}` (the same for each try), `{to}`, `{text}`, `{kind}`, `{language}` and `{secret}`, which is read from a
 file of its own for each letter, so that a token may be renewed while the server runs. No place is read from the filled
-text again, and what is filled into the address is quoted: words of people change neither address nor headers.
+text again, what is filled into the address is quoted, and no header takes `{text}` or `{to}`: words of people change
+neither address nor headers.
 """
 
 import json
@@ -79,6 +80,8 @@ def parse_form(text: str) -> Form:
         raise ValueError("headers: names of letters, digits and -, values of visible ASCII")
     for words in (url, headers, body):
         _walk(words, _known)
+    if any(place in ("text", "to") for value in headers.values() for place in _PLACE.findall(value)):
+        raise ValueError("headers: no place for words of people")
     if "to" not in (match for words in (url, body) for match in _PLACE.findall(json.dumps(words))):
         raise ValueError("body: nothing says {to} whom it goes")
     return Form(url, content, headers, body, _accepted(found.get("accepted")))

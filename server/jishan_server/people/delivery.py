@@ -25,6 +25,11 @@ DELAYS: Final = (
 )
 MAX_TRIES: Final = len(DELAYS) + 1
 
+GIVE_UP_AFTER: Final = timedelta(days=4)
+"""Longer than all tries take: what waits for so long, because its channel is down, has failed too."""
+PAUSE: Final = timedelta(minutes=1)
+"""A channel that is down is tried again after this, with one letter; the others keep their tries."""
+
 LEASE: Final = timedelta(minutes=5)
 """Longer than a claimed batch may take: whoever sends stops well before (`MAX_SENDING`)."""
 MAX_SENDING: Final = timedelta(minutes=2)

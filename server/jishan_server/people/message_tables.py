@@ -74,6 +74,8 @@ message_sendings = Table(
     # waiting | sent | failed (after the last try, or refused) | dropped (no address, consent or person any more)
     Column("state", String(10), nullable=False),
     Column("is_urgent", Boolean, nullable=False),
+    # When it was put here, or by a person once more.
+    Column("planned_at", Instant, nullable=False),
     Column("tries", Integer, nullable=False),
     # When it may be tried next; while it is being sent, when the lease ends.
     Column("due_at", Instant, nullable=False),

@@ -23,6 +23,7 @@ from jishan_server.errors import DomainError
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.people.delivery import (
+    GIVE_UP_AFTER,
     LEASE,
     MAX_AGE,
     MAX_TRIES,
@@ -74,6 +75,13 @@ class Letter:
         return f"Letter({self.id})"
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ask for what is due on these channels; those that are down now are left out."""
+
+    channels: frozenset[str]
+
+
 class Tried(NamedTuple):
     """What became of the letter of a sending, taken for the `tries`-th time."""
 
@@ -99,9 +107,10 @@ def claim(
 ) -> list[Answer]:
     """Plan, and give the letters that are due now to the first who asks: a list of Letter, the others' are empty."""
     _plan(connection, channels, now)
+    live = sorted({channel for one in asked for channel in one.body.channels})
     due = (
         select(_s.number)
-        .where(_s.state == "waiting", _s.due_at <= now, _s.channel.in_(channels))
+        .where(_s.state == "waiting", _s.due_at <= now, _s.channel.in_(live))
         .order_by(_s.due_at, _s.number)
         .limit(MAX_CLAIMED)
         .with_for_update(skip_locked=True)
@@ -132,6 +141,7 @@ def _plan(connection: Connection, channels: Collection[str], now: datetime) -> N
             _m.resident_id,
             literal("waiting"),
             _m.kind.in_(sorted(URGENT)),
+            literal(now, Instant),
             literal(0),
             literal(now, Instant),
         )
@@ -141,7 +151,7 @@ def _plan(connection: Connection, channels: Collection[str], now: datetime) -> N
         .where(_m.recorded_at >= _c.since_at, _m.recorded_at >= now - MAX_AGE, _c.channel.in_(channels))
         .where(_r.consent_state == "given")
     )
-    columns = ("message_number", "channel", "resident_id", "state", "is_urgent", "tries", "due_at")
+    columns = ("message_number", "channel", "resident_id", "state", "is_urgent", "planned_at", "tries", "due_at")
     connection.execute(dialect.insert(message_sendings).from_select(columns, chosen).on_conflict_do_nothing())
     if dialect is postgresql:
         # What is planned twice makes nothing twice.
@@ -166,6 +176,7 @@ def _taken(connection: Connection, numbers: Sequence[int], now: datetime) -> lis
             _s.tries,
             _s.channel,
             _s.resident_id,
+            _s.planned_at,
             _m.kind,
             _m.fields,
             _m.recorded_at,
@@ -186,9 +197,9 @@ def _taken(connection: Connection, numbers: Sequence[int], now: datetime) -> lis
     )
     letters, ended = [], []
     for row in connection.execute(query).mappings():
-        to, why_not = _address(row), _why_not(row)
+        to, why_not = _address(row), _why_not(row, now)
         if why_not is not None or to is None:
-            state = "failed" if why_not == "lost" else "dropped"
+            state = "failed" if why_not in ("lost", "too_late") else "dropped"
             ended.append({"row": row["number"], "became": state, "why": why_not or "no_address"})
         else:
             letters.append(_letter(row, to))
@@ -202,11 +213,13 @@ def _taken(connection: Connection, numbers: Sequence[int], now: datetime) -> lis
     return letters
 
 
-def _why_not(row: RowMapping) -> str | None:
+def _why_not(row: RowMapping, now: datetime) -> str | None:
     if row["consent_state"] != "given":
         return "no_consent"
     if row["chosen"] is None:
         return "switched_off"
+    if row["planned_at"] < now - GIVE_UP_AFTER:
+        return "too_late"
     # Whoever took it for the last time has died on the way.
     return "lost" if row["tries"] > MAX_TRIES else None
 
@@ -299,7 +312,7 @@ def resend(connection: Connection, operation: Operation, now: datetime) -> dict[
     connection.execute(
         update(message_sendings)
         .where(_s.number == body.number)
-        .values(state="waiting", tries=0, due_at=now, ended_at=None, problem=None)
+        .values(state="waiting", planned_at=now, tries=0, due_at=now, ended_at=None, problem=None)
     )
     audit.record(
         connection,

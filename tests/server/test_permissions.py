@@ -257,7 +257,11 @@ ENDPOINTS: Final[dict[str, Row]] = {
             "estate_id": "{estate}",
         },
     ),
-    # why there are no points
+    # what numbers are made of, why there are no points
+    "explaining.get_explained": Row(P.RESIDENT_READ),
+    "explaining.get_explained_text": Row(P.RESIDENT_READ),
+    "explaining.get_my_explained": Row(MYSELF),
+    "explaining.get_my_explained_text": Row(MYSELF),
     "explaining.get_why_not": Row(P.RESIDENT_READ, query="first_day=2026-03-01&last_day=2026-03-31"),
     "explaining.get_my_why_not": Row(MYSELF, query="first_day=2026-03-01&last_day=2026-03-31"),
     # points that end

@@ -43,6 +43,9 @@ CACHE_KIB: Final = 64 * 1024
 # WAL pages between two checkpoints (32 MiB): larger makes fewer pauses, each longer; here fewer than 1 batch in 100.
 CHECKPOINT_PAGES: Final = 8_000
 
+MOVES: Final = "moves_when_merged"
+"""Key of a column's `info`: rows of a resident whose record is merged into another become that one's."""
+
 _REMEMBERED: Final = "remembered until a rollback"
 
 

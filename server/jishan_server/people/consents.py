@@ -26,6 +26,7 @@ from jishan_server.organizations.roles import Permission, permit, resident_of_ac
 from jishan_server.organizations.tables import organizations
 from jishan_server.people.consent_tables import consent_texts, consents, guardians
 from jishan_server.people.consent_words import FIRST_EN, FIRST_ZH
+from jishan_server.people.one_person import records_of
 from jishan_server.people.tables import residents
 from jishan_server.writer import Operation
 
@@ -118,7 +119,7 @@ def history(connection: Connection, resident_id: str) -> list[dict[str, Any]]:
     rows = connection.execute(
         select(consents, guardians.c.name, guardians.c.guardian_id)
         .outerjoin(guardians, guardians.c.id == consents.c.guardian_entry_id)
-        .where(consents.c.resident_id == resident_id)
+        .where(consents.c.resident_id.in_(records_of(connection, resident_id)))
         .order_by(consents.c.number.desc())
     ).mappings()
     return [_view(row) for row in rows]

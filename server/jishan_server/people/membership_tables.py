@@ -2,13 +2,13 @@
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, String, Table
 
-from jishan_server.db import Instant, metadata
+from jishan_server.db import MOVES, Instant, metadata
 
 memberships = Table(
     "memberships",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False, info={MOVES: True}),
     Column("organization_id", String(40), ForeignKey("organizations.id")),
     Column("group_id", String(40), ForeignKey("groups.id")),
     # In the scheme's own words: building head, captain, member. It permits nothing.

@@ -1,9 +1,11 @@
 """The end of a resident's record: merged into another record of the same person, or closed.
 
 Rules. Both records are of one estate. The survivor keeps name, number and PIN, and gets the cards and the points of the
-other one (`ledger.endings`); a member of staff who was the one is the other now. Credits, redemptions and consents stay
-with the record that they were made for, so whoever asks whether something is one's own asks `is_same_person`. The old
-member number is refused with words that say so. Nobody merges a record that is their own.
+other one (`ledger.endings`); a member of staff who was the one is the other now. What people go on with moves too:
+memberships, sign-ups, attendances, tasks, claims, trainings, files (every `resident_id` whose column says `MOVES`), but
+for what the survivor has as well, as where both were at one session. Everything else stays with the record that it was
+made for, and is read of both (`people.one_person`). The old member number is refused with words that say so. Nobody
+merges a record that is their own.
 Source: decisions, "The ledger".
 """
 
@@ -11,16 +13,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, PrimaryKeyConstraint, Table, UniqueConstraint, exists, update
 
 from jishan_server import audit
+from jishan_server.db import MOVES, all_tables
 from jishan_server.errors import DomainError
 from jishan_server.ids import derived_id
 from jishan_server.ledger import endings, notes
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.people import sessions
+from jishan_server.people.attachment_tables import attachments
 from jishan_server.people.credentials import account_of
 from jishan_server.people.messages import Message, tell
+from jishan_server.people.one_person import is_same_person
 from jishan_server.people.residents import estate_of, living, resident
 from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import cards, residents, staff
@@ -77,6 +82,7 @@ def merge_residents(connection: Connection, operation: Operation, now: datetime,
         connection.execute(
             update(table).where(table.c.resident_id == body.resident_id).values(resident_id=body.into_id)
         )
+    _move(connection, body.resident_id, body.into_id)
     _end(connection, body.resident_id, merged_into=body.into_id)
     tell(connection, now, [Message(body.into_id, "account_merged", {})])
     _note(connection, operation, now, "resident_merged", body.resident_id, {"into": body.into_id})
@@ -107,19 +113,29 @@ def close_resident(connection: Connection, operation: Operation, now: datetime, 
     return resident(connection, body.actor, body.resident_id)
 
 
-def survivor_of(connection: Connection, resident_id: str) -> str:
-    """The record that a resident's was merged into at last; the same if it was not."""
-    r = residents.c
-    while (into := connection.scalar(select(r.merged_into).where(r.id == resident_id))) is not None:
-        resident_id = into
-    return resident_id
+def _move(connection: Connection, resident_id: str, into_id: str) -> None:
+    """Give the survivor the rows that may move (MOVES), but for those of which they have one themselves."""
+    for table in all_tables().sorted_tables:
+        column = table.c.get("resident_id")
+        if column is None or not column.info.get(MOVES):
+            continue
+        moved = update(table).where(column == resident_id)
+        theirs = table.alias("theirs")
+        for key in _unique_with(table, "resident_id"):
+            same = (theirs.c[name] == table.c[name] for name in key)
+            moved = moved.where(~exists().where(theirs.c.resident_id == into_id, *same))
+        connection.execute(moved.values(resident_id=into_id))
+    # A file about a person alone names them twice.
+    files = attachments.c
+    of_person = (files.resident_id == resident_id) & (files.subject_type == "resident")
+    connection.execute(update(attachments).where(of_person).values(resident_id=into_id, subject_id=into_id))
 
 
-def is_same_person(connection: Connection, one: str | None, other: str | None) -> bool:
-    """Whether two records are one person's: the same one, or merged. Nobody is the same as None."""
-    if one is None or other is None:
-        return False
-    return one == other or survivor_of(connection, one) == survivor_of(connection, other)
+def _unique_with(table: Table, name: str) -> list[list[str]]:
+    """The other columns of each unique key of a table that a column is part of."""
+    unique = [one for one in table.constraints if isinstance(one, UniqueConstraint | PrimaryKeyConstraint)]
+    keys = [list(one.columns.keys()) for one in unique]
+    return [[other for other in key if other != name] for key in keys if name in key]
 
 
 def _write(connection: Connection, operation: Operation) -> str:

@@ -22,6 +22,7 @@ from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.people.message_tables import messages
 from jishan_server.people.message_texts import TEXTS
+from jishan_server.people.one_person import records_of
 from jishan_server.people.residents import estate_of
 from jishan_server.people.tables import residents
 from jishan_server.writer import Operation
@@ -100,7 +101,8 @@ def inbox(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """A resident's messages, newest first, and where the next page starts; refusals: resident_unknown, forbidden."""
     permit(connection, actor, Permission.MESSAGE_READ, estate_of(connection, resident_id), about=resident_id)
-    query = select(messages, _r.language).join(residents, _r.id == _m.resident_id).where(_m.resident_id == resident_id)
+    query = select(messages, _r.language).join(residents, _r.id == _m.resident_id)
+    query = query.where(_m.resident_id.in_(records_of(connection, resident_id)))
     if before is not None:
         query = query.where(_m.number < before)
     rows = connection.execute(query.order_by(_m.number.desc()).limit(limit + 1)).mappings().all()
@@ -109,7 +111,8 @@ def inbox(
 
 def unread(connection: Connection, resident_id: str) -> int:
     """How many messages a resident has not read."""
-    query = select(func.count()).where(_m.resident_id == resident_id, _m.read_at.is_(None))
+    is_own = _m.resident_id.in_(records_of(connection, resident_id))
+    query = select(func.count()).where(is_own, _m.read_at.is_(None))
     return int(connection.scalar(query) or 0)
 
 
@@ -190,7 +193,7 @@ def _own(connection: Connection, body: ReadMessage | DisputeMessage) -> RowMappi
         about=body.resident_id,
     )
     row = _row(connection, body.number, to_change=True)
-    if row["resident_id"] != body.resident_id:
+    if row["resident_id"] not in records_of(connection, body.resident_id):
         raise DomainError("message_unknown", number=body.number)
     return row
 

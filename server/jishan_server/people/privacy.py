@@ -31,6 +31,7 @@ from jishan_server.organizations.roles import Permission, permit, resident_of_ac
 from jishan_server.people import accounts, consents, sessions
 from jishan_server.people.attachment_tables import attachments
 from jishan_server.people.credentials import account_of, masked
+from jishan_server.people.one_person import records_of
 from jishan_server.people.privacy_tables import KEPT_AT_LEAST_DAYS, personal_accesses
 from jishan_server.people.residents import estate_of, view
 from jishan_server.people.tables import cards, resident_tokens, residents, skills, staff
@@ -98,7 +99,7 @@ def accesses(
     query = (
         select(personal_accesses, staff.c.name.label("staff_name"))
         .outerjoin(staff, staff.c.id == a.actor)
-        .where(a.resident_id == resident_id)
+        .where(a.resident_id.in_(records_of(connection, resident_id)))
         .order_by(a.number.desc())
         .limit(limit + 1)
     )
@@ -134,7 +135,7 @@ def export(connection: Connection, actor: str, resident_id: str, now: datetime) 
     Refusals: resident_unknown, forbidden.
     """
     permit(connection, actor, Permission.PERSONAL_EXPORT, estate_of(connection, resident_id), about=resident_id)
-    ids = _with_merged(connection, resident_id)
+    ids = records_of(connection, resident_id)
     ending = connection.scalar(select(residents.c.id_number_ending).where(residents.c.id == resident_id))
     return {
         "made_at": iso(now),
@@ -148,15 +149,6 @@ def export(connection: Connection, actor: str, resident_id: str, now: datetime) 
             if "resident_id" in table.c and (rows := _rows(connection, table, ids))
         },
     }
-
-
-def _with_merged(connection: Connection, resident_id: str) -> list[str]:
-    """A resident's record and all that were merged into it."""
-    found, newest = [resident_id], [resident_id]
-    while newest:
-        newest = list(connection.scalars(select(residents.c.id).where(residents.c.merged_into.in_(newest))))
-        found += newest
-    return found
 
 
 def _entries(connection: Connection, resident_id: str) -> list[dict[str, Any]]:
@@ -211,7 +203,7 @@ def erase(connection: Connection, operation: Operation, now: datetime) -> dict[s
     account_id = account_of(body.resident_id)
     if balances(connection, [account_id])[account_id].held:
         raise DomainError("resident_busy")
-    ids = _with_merged(connection, body.resident_id)
+    ids = records_of(connection, body.resident_id)
     if row.consent_state == "given":
         consents.write(connection, now, [consents.Entry(body.resident_id, False, "desk", body.actor)])
     connection.execute(

@@ -20,7 +20,7 @@ from jishan_server import audit
 from jishan_server.errors import DomainError
 from jishan_server.ledger.endings import is_closing
 from jishan_server.organizations.roles import Permission, permit
-from jishan_server.people.merging import is_same_person
+from jishan_server.people.one_person import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.vending import tables
 from jishan_server.vending.changes import Changes, Said, step, write

@@ -15,6 +15,7 @@ from jishan_protocol.redemption import State
 from jishan_server.errors import DomainError
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit, scope
+from jishan_server.people.one_person import records_of
 from jishan_server.vending import tables
 from jishan_server.vending.telling import tickets, words_of_doubt
 
@@ -45,7 +46,9 @@ def redemptions(
     """Redemptions in the actor's scope, newest first, without their history; refusal: forbidden."""
     past = tables.redemptions.c
     query = select(tables.redemptions).where(past.estate_id.in_(scope(connection, actor, Permission.REDEMPTION_READ)))
-    for column, wanted in ((past.state, state), (past.machine_id, machine_id), (past.resident_id, resident_id)):
+    if resident_id is not None:
+        query = query.where(past.resident_id.in_(records_of(connection, resident_id)))
+    for column, wanted in ((past.state, state), (past.machine_id, machine_id)):
         if wanted is not None:
             query = query.where(column == wanted)
     if before is not None:

@@ -23,8 +23,8 @@ from jishan_server.attachments import require
 from jishan_server.errors import DomainError
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit, scope
-from jishan_server.people.merging import is_same_person
 from jishan_server.people.messages import Message, tell
+from jishan_server.people.one_person import is_same_person, records_of, whose
 from jishan_server.people.residents import estate_of
 from jishan_server.people.staff import resident_of
 from jishan_server.vending import tables
@@ -179,7 +179,8 @@ def reopen_report(connection: Connection, operation: Operation, now: datetime, r
     """
     body: ReopenReport = operation.body
     report = _lock(connection, body.number)
-    permit(connection, body.actor, Permission.REPORT_WRITE, report.estate_id, report.resident_id)
+    about = whose(connection, body.actor, report.resident_id)
+    permit(connection, body.actor, Permission.REPORT_WRITE, report.estate_id, about)
     if not body.reason.strip():
         raise DomainError("reason_required")
     if report.reopened_at is not None:
@@ -299,7 +300,7 @@ def page(
     if state is not None:
         query = query.where(r.state == state)
     if resident_id is not None:
-        query = query.where(r.resident_id == resident_id)
+        query = query.where(r.resident_id.in_(records_of(connection, resident_id)))
     if overdue_on is not None:
         query = query.where(r.state.in_(("open", "proposed")), r.answer_by < overdue_on.isoformat())
     return _paged(connection, query, after, limit)
@@ -309,12 +310,13 @@ def own(
     connection: Connection, resident_id: str, after: int | None, limit: int
 ) -> tuple[list[dict[str, Any]], int | None]:
     """A resident's reports, newest first."""
-    return _paged(connection, select(reports).where(reports.c.resident_id == resident_id), after, limit)
+    of_person = reports.c.resident_id.in_(records_of(connection, resident_id))
+    return _paged(connection, select(reports).where(of_person), after, limit)
 
 
 def require_own(connection: Connection, resident_id: str, number: int) -> None:
     """Refuse with `report_unknown` what is not this resident's."""
-    if _of(connection, number).resident_id != resident_id:
+    if _of(connection, number).resident_id not in records_of(connection, resident_id):
         raise DomainError("report_unknown")
 
 
@@ -337,7 +339,7 @@ def candidates(connection: Connection, actor: str, resident_id: str) -> list[dic
             .outerjoin(products, products.c.id == past.c.product_id)
             .outerjoin(reports, r.redemption_id == past.c.id)
         )
-        .where(past.c.resident_id == resident_id, past.c.state != State.DENIED)
+        .where(past.c.resident_id.in_(records_of(connection, resident_id)), past.c.state != State.DENIED)
         .order_by(past.c.recorded_at.desc(), past.c.id)
         .limit(CANDIDATES)
     ).all()

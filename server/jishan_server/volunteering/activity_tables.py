@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from jishan_server.db import Instant, Serial, append_only, metadata
+from jishan_server.db import MOVES, Instant, Serial, append_only, metadata
 
 activity_types = Table(
     "activity_types",
@@ -117,7 +117,7 @@ sign_ups = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("session_id", String(40), ForeignKey("sessions.id"), nullable=False),
-    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False, info={MOVES: True}),
     # First come, first served; who cancels and comes again goes to the end.
     Column("number", Integer, nullable=False),
     Column("state", String(10), nullable=False),
@@ -137,7 +137,7 @@ attendances = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("session_id", String(40), ForeignKey("sessions.id"), nullable=False),
-    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False, info={MOVES: True}),
     # Where the person belonged when it was recorded.
     Column("estate_id", String(40), ForeignKey("organizations.id"), nullable=False),
     Column("checked_in_at", Instant, nullable=False),

@@ -19,8 +19,8 @@ from jishan_server.ledger.model import Cause, Kind, Refused, Transfer
 from jishan_server.ledger.store import book
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.people.credentials import account_of
-from jishan_server.people.merging import is_same_person, survivor_of
 from jishan_server.people.messages import Message, tell
+from jishan_server.people.one_person import is_same_person, survivor_of
 from jishan_server.people.residents import estate_of, living
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.credit_tables import adjustments

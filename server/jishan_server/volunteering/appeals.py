@@ -18,8 +18,8 @@ from jishan_server.errors import DomainError
 from jishan_server.ids import timed_derived_id
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
-from jishan_server.people.merging import is_same_person
 from jishan_server.people.messages import Message, tell
+from jishan_server.people.one_person import is_same_person, records_of, whose
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.attendance import mark_credited
 from jishan_server.volunteering.corrections import again, same_again
@@ -60,10 +60,13 @@ def file_appeal(connection: Connection, operation: Operation, now: datetime, set
     if not body.reason.strip():
         raise DomainError("reason_required")
     row = locked(connection, {body.credit_id}).get(body.credit_id)
-    # A resident learns of no credit but their own.
-    if row is None or resident_of_actor(body.actor) not in (None, row["resident_id"]):
+    if row is None:
         raise DomainError("credit_unknown", id=body.credit_id)
-    permit(connection, body.actor, Permission.APPEAL_WRITE, row["estate_id"], about=row["resident_id"])
+    person = whose(connection, body.actor, row["resident_id"])
+    # A resident learns of no credit but their own.
+    if resident_of_actor(body.actor) not in (None, person):
+        raise DomainError("credit_unknown", id=body.credit_id)
+    permit(connection, body.actor, Permission.APPEAL_WRITE, row["estate_id"], about=person)
     about, decided_at = _about(connection, row, body.wanted_minutes)
     a = appeals.c
     before = {
@@ -232,9 +235,10 @@ def appeals_page(
     query = select(appeals)
     if estate_ids is not None:
         query = query.where(a.estate_id.in_(estate_ids))
-    for column, wanted in ((a.resident_id, resident_id), (a.state, state)):
-        if wanted is not None:
-            query = query.where(column == wanted)
+    if resident_id is not None:
+        query = query.where(a.resident_id.in_(records_of(connection, resident_id)))
+    if state is not None:
+        query = query.where(a.state == state)
     if after is not None:
         query = query.where(a.id > after)
     rows = connection.execute(query.order_by(a.id).limit(limit + 1)).mappings().all()

@@ -29,6 +29,7 @@ from jishan_server.organizations.roles import SYSTEM
 from jishan_server.people.consents import with_consent
 from jishan_server.people.credentials import account_of, owed_account_of
 from jishan_server.people.messages import Message, tell
+from jishan_server.people.one_person import persons
 from jishan_server.people.tables import residents
 from jishan_server.volunteering import attendance, service_records
 from jishan_server.volunteering.credit_states import Event, State, follow
@@ -141,7 +142,8 @@ def _counted(
     connection: Connection, resident_ids: Collection[str], days: Sequence[date], without: Collection[str]
 ) -> Counter[_Key]:
     """Minutes and points of these people in the years of `days`, by unit and key."""
-    ids, c = sorted(resident_ids), credits.c
+    whose = persons(connection, resident_ids)
+    ids, c = sorted(whose), credits.c
     first, last = f"{min(days).year:04}-01-01", f"{max(days).year:04}-12-31"
     counted: Counter[_Key] = Counter()
     for start in range(0, len(ids), MAX_IDS):
@@ -154,7 +156,7 @@ def _counted(
         )
         for id, resident_id, day, session_id, minutes, points in rows:
             if id not in without:
-                for _, key in _keys(resident_id, day, session_id):
+                for _, key in _keys(whose[resident_id], day, session_id):
                     counted[Unit.MINUTES, *key] += minutes or 0
                     counted[Unit.POINTS, *key] += points
     return counted

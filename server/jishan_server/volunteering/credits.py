@@ -23,8 +23,8 @@ from jishan_server.ledger.store import book
 from jishan_server.memory import once
 from jishan_server.organizations.calendar import parse_day
 from jishan_server.organizations.roles import Permission, is_permitted, permit, scope
-from jishan_server.people.merging import is_same_person, survivor_of
 from jishan_server.people.messages import Message, tell
+from jishan_server.people.one_person import is_same_person, records_of, survivor_of, whose
 from jishan_server.people.residents import estate_of, living
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.credit_states import Event, State, follow
@@ -264,7 +264,8 @@ def final_credit(connection: Connection, credit_id: str, actor: str) -> dict[str
 def credit(connection: Connection, actor: str, credit_id: str) -> dict[str, Any]:
     """One credit for `actor`; refusals: credit_unknown, forbidden."""
     found = one(connection, credit_id)
-    permit(connection, actor, Permission.CREDIT_READ, found["estate_id"], about=found["resident_id"])
+    about = whose(connection, actor, found["resident_id"])
+    permit(connection, actor, Permission.CREDIT_READ, found["estate_id"], about=about)
     return found
 
 
@@ -284,7 +285,9 @@ def page(
     query = select(credits)
     if estate_ids is not None:
         query = query.where(credits.c.estate_id.in_(estate_ids))
-    for column, wanted in (("state", state), ("resident_id", resident_id), ("session_id", session_id)):
+    if resident_id is not None:
+        query = query.where(credits.c.resident_id.in_(records_of(connection, resident_id)))
+    for column, wanted in (("state", state), ("session_id", session_id)):
         if wanted is not None:
             query = query.where(credits.c[column] == wanted)
     if after is not None:

@@ -2,13 +2,13 @@
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, String, Table, Text
 
-from jishan_server.db import Instant, metadata
+from jishan_server.db import MOVES, Instant, metadata
 
 entries = Table(
     "record_entries",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False, info={MOVES: True}),
     Column("estate_id", String(40), ForeignKey("organizations.id"), nullable=False),
     # training, award or evaluation
     Column("kind", String(12), nullable=False),
@@ -38,7 +38,7 @@ claims = Table(
     "claims",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False, info={MOVES: True}),
     Column("estate_id", String(40), ForeignKey("organizations.id"), nullable=False),
     Column("title", Text, nullable=False),
     Column("words", Text, info={"personal": True}),

@@ -75,6 +75,7 @@ def _people(
     connection: Connection, actor: str, wanted: ExportWanted, estates: Mapping[str, str], zone: ZoneInfo
 ) -> Iterator[Sequence[Cell]]:
     query = select(residents).where(*_agreed(estates), _r.state.in_(("active", "frozen")))
+    query = query.where(_r.merged_into.is_(None), _r.closed_at.is_(None), _r.erased_at.is_(None))
     for row in _pieces(connection, query, _r.member_serial):
         yield (
             row["member_number"],

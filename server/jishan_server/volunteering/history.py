@@ -16,7 +16,7 @@ from jishan_server import audit
 from jishan_server.errors import DomainError
 from jishan_server.ids import derived_id
 from jishan_server.organizations.roles import Permission, permit
-from jishan_server.people.merging import is_same_person
+from jishan_server.people.one_person import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.credit_states import Event, follow
 from jishan_server.volunteering.crediting import GENERAL, MAX_IDS, Work, go_on, price, record

@@ -22,8 +22,8 @@ from jishan_server.organizations.calendar import calendar
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.organizations.tree import organization
 from jishan_server.people.credentials import masked
-from jishan_server.people.merging import is_same_person
 from jishan_server.people.messages import Message, tell
+from jishan_server.people.one_person import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import residents
 from jishan_server.volunteering.credit_states import Event, State, follow

@@ -18,6 +18,7 @@ from jishan_server.errors import DomainError
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission
 from jishan_server.people.credentials import masked
+from jishan_server.people.one_person import records_of
 from jishan_server.people.tables import residents
 from jishan_server.volunteering.activities import visible
 from jishan_server.volunteering.activity_tables import (
@@ -196,7 +197,7 @@ def mine(
         select(attendances, activities.c.title, activities.c.place)
         .join(sessions, s.id == a.session_id)
         .join(activities, activities.c.id == s.activity_id)
-        .where(a.resident_id == resident_id, a.state != "void")
+        .where(a.resident_id.in_(records_of(connection, resident_id)), a.state != "void")
     )
     if after is not None:
         at = from_ms(after[0])

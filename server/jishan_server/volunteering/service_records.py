@@ -16,8 +16,8 @@ from jishan_server.ids import derived_id
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.organizations.tables import organizations
+from jishan_server.people.one_person import persons
 from jishan_server.people.residents import estate_of
-from jishan_server.people.tables import residents
 from jishan_server.volunteering.credit_tables import service_records
 
 _r = service_records.c
@@ -27,7 +27,7 @@ def of(
     connection: Connection, resident_id: str, first_day: date | None = None, last_day: date | None = None
 ) -> list[dict[str, Any]]:
     """The valid records of a resident, and of those merged into them, from `first_day` to `last_day`, oldest first."""
-    ids = _merged(connection, [resident_id])
+    ids = persons(connection, [resident_id])
     query = select(service_records).where(*_valid(ids, first_day, last_day)).order_by(_r.day, _r.id)
     return [view(row) for row in connection.execute(query).mappings()]
 
@@ -43,7 +43,7 @@ def totals(
     connection: Connection, resident_ids: Collection[str], first_day: date | None = None, last_day: date | None = None
 ) -> dict[str, int]:
     """Minutes of service by resident, those of records merged into theirs too; who has none is left out."""
-    survivors = _merged(connection, resident_ids)
+    survivors = persons(connection, resident_ids)
     query = select(_r.resident_id, func.sum(_r.minutes)).where(*_valid(survivors, first_day, last_day))
     found: Counter[str] = Counter()
     for id, minutes in connection.execute(query.group_by(_r.resident_id)):
@@ -56,7 +56,7 @@ def page(
 ) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
     """A resident's records, corrected ones too, newest first; refusals: resident_unknown, forbidden."""
     permit(connection, actor, Permission.RECORD_READ, estate_of(connection, resident_id), about=resident_id)
-    query = select(service_records).where(_r.resident_id.in_(_merged(connection, [resident_id])))
+    query = select(service_records).where(_r.resident_id.in_(persons(connection, [resident_id])))
     if after is not None:
         day, id = after
         query = query.where((_r.day < day) | ((_r.day == day) & (_r.id < id)))
@@ -97,18 +97,6 @@ def view(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A record as it is answered."""
     instants = ("starts_at", "finalised_at", "known_from_at", "corrected_at")
     return {**row, **{name: iso(row[name]) for name in instants}}
-
-
-def _merged(connection: Connection, resident_ids: Collection[str]) -> dict[str, str]:
-    """These residents, and all whose records were merged into theirs: each with the one of `resident_ids`."""
-    found = {id: id for id in resident_ids}
-    newest = set(found)
-    while newest:
-        r = residents.c
-        rows = connection.execute(select(r.id, r.merged_into).where(r.merged_into.in_(newest))).all()
-        newest = {id for id, _ in rows} - found.keys()
-        found |= {id: found[into] for id, into in rows if id in newest}
-    return found
 
 
 def _valid(ids: Collection[str], first_day: date | None, last_day: date | None) -> list[ColumnElement[bool]]:

@@ -24,6 +24,7 @@ from jishan_server.organizations.tables import groups
 from jishan_server.people.credentials import masked
 from jishan_server.people.membership_tables import memberships
 from jishan_server.people.messages import Message, tell
+from jishan_server.people.one_person import records_of
 from jishan_server.people.residents import estate_of
 from jishan_server.people.tables import residents
 from jishan_server.volunteering.activities import local
@@ -245,7 +246,8 @@ def mine(
 ) -> tuple[list[dict[str, Any]], tuple[int, str] | None]:
     """A resident's sign-ups with their sessions, the latest session first, and where the next page starts."""
     u, s = sign_ups.c, sessions.c
-    query = select(u.id, s.starts_at).join(sessions, s.id == u.session_id).where(u.resident_id == resident_id)
+    query = select(u.id, s.starts_at).join(sessions, s.id == u.session_id)
+    query = query.where(u.resident_id.in_(records_of(connection, resident_id)))
     if after is not None:
         at = from_ms(after[0])
         query = query.where(or_(s.starts_at < at, and_(s.starts_at == at, u.id > after[1])))

@@ -15,6 +15,7 @@ from jishan_server.ledger.store import statement as lines_of
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.people import accounts
 from jishan_server.people.credentials import account_of
+from jishan_server.people.one_person import records_of
 from jishan_server.people.residents import estate_of
 from jishan_server.sheets.writing import write_csv
 from jishan_server.volunteering.credit_states import State
@@ -30,7 +31,9 @@ def balance(connection: Connection, actor: str, resident_id: str) -> dict[str, A
     """Points of a resident, and how many are approved but not booked yet; refusals: resident_unknown, forbidden."""
     permit(connection, actor, Permission.RESIDENT_READ, estate_of(connection, resident_id), about=resident_id)
     c = credits.c
-    pending = select(func.sum(c.points)).where(c.resident_id == resident_id, c.state.in_(PENDING))
+    pending = select(func.sum(c.points)).where(
+        c.resident_id.in_(records_of(connection, resident_id)), c.state.in_(PENDING)
+    )
     return accounts.balance(connection, resident_id) | {"pending_points": int(connection.scalar(pending) or 0)}
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import (
     Text,
 )
 
-from jishan_server.db import Instant, Serial, append_only, metadata
+from jishan_server.db import MOVES, Instant, Serial, append_only, metadata
 
 tasks = Table(
     "tasks",
@@ -41,7 +41,7 @@ task_people = Table(
     "task_people",
     metadata,
     Column("task_id", String(40), ForeignKey("tasks.id"), nullable=False),
-    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False),
+    Column("resident_id", String(40), ForeignKey("residents.id"), nullable=False, info={MOVES: True}),
     # lead, handle or assist
     Column("part", String(10), nullable=False),
     Column("minutes", Integer),

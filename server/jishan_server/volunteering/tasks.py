@@ -18,7 +18,7 @@ from jishan_server.instants import iso
 from jishan_server.organizations.calendar import parse_day
 from jishan_server.organizations.roles import Permission, permit, scope
 from jishan_server.organizations.tree import below, organization, path
-from jishan_server.people.merging import is_same_person
+from jishan_server.people.one_person import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import residents
 from jishan_server.volunteering import credits

@@ -19,7 +19,7 @@ from jishan_server.ids import timed_derived_id
 from jishan_server.instants import iso
 from jishan_server.organizations.calendar import parse_day
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor, scope
-from jishan_server.people.merging import is_same_person
+from jishan_server.people.one_person import is_same_person
 from jishan_server.people.residents import estate_of
 from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import residents, skills

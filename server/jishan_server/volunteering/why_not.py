@@ -14,8 +14,8 @@ from sqlalchemy import Connection, RowMapping, select
 
 from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import Permission, permit
+from jishan_server.people.one_person import records_of
 from jishan_server.people.residents import estate_of
-from jishan_server.people.tables import residents
 from jishan_server.sheets.problems import Problem
 from jishan_server.volunteering.activity_tables import activities, attendances, sessions, sign_ups
 from jishan_server.volunteering.credit_tables import adjustments
@@ -110,7 +110,7 @@ def why_not(
     permit(connection, actor, Permission.RESIDENT_READ, estate_of(connection, resident_id), about=resident_id)
     if not 0 <= (last - first).days < MAX_DAYS:
         raise DomainError("span_invalid", most=MAX_DAYS)
-    ids = _with_merged(connection, resident_id)
+    ids = set(records_of(connection, resident_id))
     asked = _Asked(connection, ids, first, last, zone)
     found = sorted((case for look in _LOOKS for case in look(asked)), key=lambda case: (case.day, case.subject))
     return {
@@ -120,15 +120,6 @@ def why_not(
         "items": [_view(case) for case in found[:MAX_CASES]],
         "is_whole": len(found) <= MAX_CASES,
     }
-
-
-def _with_merged(connection: Connection, resident_id: str) -> set[str]:
-    found, newest = {resident_id}, {resident_id}
-    while newest:
-        query = select(residents.c.id).where(residents.c.merged_into.in_(newest))
-        newest = set(connection.scalars(query)) - found
-        found |= newest
-    return found
 
 
 def _view(case: Case) -> dict[str, Any]:

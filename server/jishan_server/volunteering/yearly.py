@@ -1,9 +1,10 @@
 """The yearly report: people, attendances and time, by estate, organising unit and category, as known on a day.
 
 人数 are people, each once however often they came; 人次 are service records. What was known on a day are the records
-that were final before its end and not corrected by then: the report of January made again in March says the same, byte
-for byte. What came later stands in columns of its own, where it is asked for. A record belongs to the local day on
-which the work began; estates stand where they stood in the tree on that day, under the name they had then.
+that were final before its end and not corrected by then; records of people that were merged by then are one person's.
+So the report of January made again in March says the same, byte for byte. What came later stands in columns of its own,
+where it is asked for. A record belongs to the local day on which the work began; estates stand where they stood in the
+tree on that day, under the name they had then.
 Source: 志愿服务记录与证明出具办法 art. 18.
 """
 
@@ -63,12 +64,13 @@ def report(connection: Connection, actor: str, wanted: ReportWanted, zone: ZoneI
         raise DomainError("day_invalid")
     until = day_start(wanted.known_on + timedelta(days=1), zone)
     nodes = tree.below(connection, wanted.organization_id, wanted.known_on)
+    merged = merged_before(connection, until)
     sums: dict[tuple[str, str, str], _Sum] = {}
     for row in _records(connection, wanted.year):
         if row["estate_id"] not in nodes and row["organization_id"] not in nodes:
             continue
         key = (row["estate_id"], row["unit_name"], row["category"] or NO_CATEGORY)
-        _count(sums.setdefault(key, _Sum()), row, until)
+        _count(sums.setdefault(key, _Sum()), row, until, merged)
     if not wanted.later:
         sums = {key: one for key, one in sums.items() if one.attendances}
     header = HEADER + (LATER if wanted.later else ())
@@ -101,11 +103,14 @@ def _records(connection: Connection, year: int) -> Any:
         after = rows[-1]["id"]
 
 
-def _count(one: _Sum, row: Mapping[Any, Any], until: datetime) -> None:
+def _count(one: _Sum, row: Mapping[Any, Any], until: datetime, merged: Mapping[str, str]) -> None:
     was_known = row["known_from_at"] < until
     was_corrected = row["corrected_at"] is not None and row["corrected_at"] < until
     if was_known and not was_corrected:
-        one.people.add(row["resident_id"])
+        person = row["resident_id"]
+        while person in merged:
+            person = merged[person]
+        one.people.add(person)
         one.attendances += 1
         one.minutes += row["minutes"]
         if row["corrected_at"] is not None:
@@ -145,6 +150,17 @@ def _row(words: tuple[str, str, str], one: _Sum, wanted: ReportWanted) -> Sequen
     hours = one.minutes * 10 // 60 / 10
     later = (one.later, one.later_minutes, one.corrected, one.corrected_minutes) if wanted.later else ()
     return (*words, len(one.people), one.attendances, one.minutes, hours, *later)
+
+
+def merged_before(connection: Connection, until: datetime) -> dict[str, str]:
+    """Which records were merged into which before an instant."""
+    e = audit.entries.c
+    rows = connection.execute(
+        select(e.subject_id, e.details)
+        .where(e.subject_type == "resident", e.action == "resident_merged", e.recorded_at < until)
+        .order_by(e.number)
+    )
+    return {id: json.loads(details)["into"] for id, details in rows}
 
 
 def names_on(connection: Connection, until: datetime) -> dict[str, str]:

@@ -17,8 +17,8 @@ from jishan_server.ledger import notes, tables
 from jishan_server.ledger.model import Cause, Kind, Transfer
 from jishan_server.ledger.store import book
 from jishan_server.ledger.verify import verify
-from jishan_server.people import merging
 from jishan_server.people.credentials import account_of, identify, prepare
+from jishan_server.people.one_person import is_same_person, survivor_of
 from jishan_server.people.staff import resident_of as staff_resident
 from jishan_server.people.tables import staff
 
@@ -143,7 +143,7 @@ def test_three_records_become_one(office: Office) -> None:
     assert balance(office, 2)["available_points"] == 15
     assert who(office, Credential(card=office.people.residents[0].card)) == resident(office, 2)
     with office.parts.engine.connect() as connection:
-        assert merging.survivor_of(connection, resident(office, 0)) == resident(office, 2)
+        assert survivor_of(connection, resident(office, 0)) == resident(office, 2)
     assert is_sound(office)
 
 
@@ -207,7 +207,7 @@ def test_a_member_of_staff_is_the_resident_by_each_of_their_records(office: Offi
     assert merge(office, 2, 1).status_code == 200
     with office.parts.engine.connect() as connection:
         now_is = staff_resident(connection, approver)
-        same = [merging.is_same_person(connection, now_is, resident(office, number)) for number in range(4)]
+        same = [is_same_person(connection, now_is, resident(office, number)) for number in range(4)]
     assert (now_is, same) == (resident(office, 1), [True, True, True, False])
     with office.unchanged():
         answer = office.send("POST", f"/credits/{made['id']}/approve", {}, as_="approver")

@@ -78,7 +78,7 @@ def test_every_history_is_found_at_the_record_that_stays(both: Office) -> None:
     assert [one["minutes"] for one in office.ok("GET", "/me/service-records", **mine)["items"]] == [120, 120, 120]
     assert len(office.ok("GET", "/me/attendances", **mine)["items"]) == 3
     signed = office.ok("GET", "/me/sign-ups", **mine)["items"]
-    assert [one["session_id"] for one in signed][0] == left["to_come"]
+    assert next(one["session_id"] for one in signed) == left["to_come"]
     assert len(signed) == 3
     assert sorted(one["state"] for one in office.ok("GET", "/me/credits", **mine)["items"]) == [
         "final",

@@ -216,6 +216,12 @@ class Cabinet:
             self.memory.jammed.append(selection)
             self.revision += 1
 
+    def clear_jam(self, selection: int) -> None:
+        """The controller forgets the jam of one selection."""
+        if selection in self.memory.jammed:
+            self.memory.jammed.remove(selection)
+            self.revision += 1
+
     def clear_jams(self) -> None:
         """The controller forgets its jams; a stuck coil stays stuck."""
         self.memory.jammed.clear()

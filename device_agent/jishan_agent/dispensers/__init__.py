@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic
 
 from jishan_agent.dispensers.base import Dispenser, Memory
+from jishan_agent.dispensers.mdb_lines import MdbDispenser
+from jishan_agent.dispensers.mqtt_board import MqttBoard
 from jishan_agent.dispensers.xy import XyDispenser
+from jishan_protocol.dispensers import mdb_lines as mdb_codec
+from jishan_protocol.dispensers import mqtt_board as mqtt_codec
 from jishan_protocol.dispensers import xy as xy_codec
 from jishan_protocol.dispensers.profiles import P, chosen
 
@@ -39,6 +43,8 @@ class Maker(Generic[P]):
 
 
 DRIVERS: Final[Mapping[str, Maker[Any]]] = {
+    "mdb": Maker(mdb_codec.PROFILES, mdb_codec.BAUD_RATE, lambda profile, memory: MdbDispenser(profile)),
+    "mqtt": Maker(mqtt_codec.PROFILES, mqtt_codec.BAUD_RATE, lambda profile, memory: MqttBoard(profile)),
     "xy": Maker(
         xy_codec.PROFILES,
         xy_codec.BAUD_RATE,

@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from jishan_protocol.dispensers import mdb_lines as mdb_codec
+from jishan_protocol.dispensers import mqtt_board as mqtt_codec
 from jishan_protocol.dispensers import xy as xy_codec
 from jishan_sim.faces.base import FaceMaker
+from jishan_sim.faces.mdb_lines import face_for
+from jishan_sim.faces.mqtt_board import face_for as mqtt_face_for
 from jishan_sim.faces.xy import XyFace, cabinet_for
 
 FACES: Final[Mapping[str, FaceMaker[Any]]] = {
+    "mdb": FaceMaker(mdb_codec.PROFILES, mdb_codec.BAUD_RATE, face_for),
+    "mqtt": FaceMaker(mqtt_codec.PROFILES, mqtt_codec.BAUD_RATE, mqtt_face_for, has_keypad=False),
     "xy": FaceMaker(
         xy_codec.PROFILES,
         xy_codec.BAUD_RATE,

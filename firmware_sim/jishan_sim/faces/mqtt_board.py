@@ -558,9 +558,10 @@ class MqttBoardFace:
         return next((code for code, holds in reasons if holds), "ready")
 
 
-def cabinet_for(profile: board.MqttBoardProfile, slots: Iterable[Slot]) -> Cabinet:
-    """A cabinet whose board counts its stock down with every vend it saw through."""
-    return Cabinet(slots, counts_sales=True, counts_stock=True, counts_at_drop=profile.stores_drop_at_once)
+def face_for(slots: Iterable[Slot], profile: board.MqttBoardProfile, faults: Faults, random: Random) -> MqttBoardFace:
+    """A board with a cabinet of its own, whose stock it counts down."""
+    cabinet = Cabinet(slots, counts_sales=True, counts_stock=True, counts_at_drop=profile.stores_drop_at_once)
+    return MqttBoardFace(cabinet, profile, faults, random)
 
 
 def _due(at_ms: int | None, now_ms: int) -> bool:

@@ -37,6 +37,7 @@ from jishan_server.api.estates import estates
 from jishan_server.api.expiry import expiry
 from jishan_server.api.explaining import explaining
 from jishan_server.api.exports import exports
+from jishan_server.api.figures import figures as figure_pages
 from jishan_server.api.imports import imports
 from jishan_server.api.machines import machines
 from jishan_server.api.me import mine
@@ -136,6 +137,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         expiry,
         explaining,
         exports,
+        figure_pages,
         imports,
         mine,
         personal,

@@ -375,6 +375,11 @@ CODES: Final[dict[str, Code]] = {
         403, "不能冲正自己的积分，没有改动。", "Nobody reverses a credit of their own. Nothing was changed."
     ),
     # Rules, notice, appeals, adjustments
+    "figures_by": Code(
+        422,
+        "人员数字不能按活动类别分。可以按月、小区或楼栋。",
+        "People are not split by the type of activity; by month, estate or building they are.",
+    ),
     "span_invalid": Code(
         422,
         "起止日期不对：开始不能晚于结束，最多{most}天。",

@@ -264,6 +264,24 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "explaining.get_my_explained_text": Row(MYSELF),
     "explaining.get_why_not": Row(P.RESIDENT_READ, query="first_day=2026-03-01&last_day=2026-03-31"),
     "explaining.get_my_why_not": Row(MYSELF, query="first_day=2026-03-01&last_day=2026-03-31"),
+    # figures
+    "figures.get_service_figures": Row(
+        Listed(P.STATISTICS_READ), query="first_day=2026-01-01&last_day=2026-03-31&by=estate"
+    ),
+    "figures.get_people_figures": Row(
+        Listed(P.STATISTICS_READ), query="first_day=2026-01-01&last_day=2026-03-31&by=building"
+    ),
+    "figures.get_people_figures#node": Row(
+        P.STATISTICS_READ, query="first_day=2026-01-01&last_day=2026-03-31&organization_id={estate}"
+    ),
+    "figures.get_reviews_figures": Row(Listed(P.STATISTICS_READ)),
+    "figures.get_service_sheet": Row(
+        Listed(P.STATISTICS_READ), query="first_day=2026-01-01&last_day=2026-03-31", at={"format": "csv"}
+    ),
+    "figures.get_people_sheet": Row(
+        Listed(P.STATISTICS_READ), query="first_day=2026-01-01&last_day=2026-03-31", at={"format": "csv"}
+    ),
+    "figures.get_reviews_sheet": Row(P.STATISTICS_READ, query="organization_id={estate}", at={"format": "xlsx"}),
     # points that end
     "expiry.preview_expiry": Row(Everywhere(P.EXPIRY_RUN), query="day=2026-12-31"),
     "expiry.run_expiry": Row(Everywhere(P.EXPIRY_RUN), {"day": "2026-03-02"}),

@@ -65,8 +65,8 @@ def mail(letter: Letter, sender: str, sender_name: str, site: str, now: datetime
     made["Date"] = now
     made["Message-ID"] = f"<{letter.id}@{sender.rpartition('@')[2]}>"
     made["Auto-Submitted"] = "auto-generated"
-    made["Content-Language"] = letter.language
     made.set_content(f"{letter.text}\n\n{frame.end.format(site=site)}\n", charset="utf-8", cte="base64")
+    made["Content-Language"] = letter.language
     return made
 
 

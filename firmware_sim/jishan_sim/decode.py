@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from jishan_protocol.dispensers import mdb_lines, xy
+from jishan_protocol.dispensers import mdb_lines, mqtt_board, xy
 from jishan_protocol.errors import ProtocolError
 
 MAX_CAPTURE_BYTES: Final = 64 * 1024 * 1024
@@ -45,11 +45,21 @@ def mdb_lines_in_words(data: bytes) -> Iterator[dict[str, object]]:
             yield {"ok": False, "error": error.reason, "detail": error.detail, "bytes": _spaced(raw)}
 
 
+def mqtt_lines(data: bytes) -> Iterator[dict[str, object]]:
+    """One description for each message of a board, `TOPIC PAYLOAD` or `d JSON`, and one for each line that is none."""
+    for raw in filter(None, data.splitlines()):
+        try:
+            yield {"ok": True, **mqtt_board.describe(raw)}
+        except ProtocolError as error:
+            yield {"ok": False, "error": error.reason, "detail": error.detail, "bytes": _spaced(raw)}
+
+
 DECODERS: Final[dict[str, Callable[[bytes], Iterator[dict[str, object]]]]] = {
     "mdb": mdb_lines_in_words,
+    "mqtt": mqtt_lines,
     "xy": xy_lines,
 }
-TEXTS: Final = frozenset({"mdb"})
+TEXTS: Final = frozenset({"mdb", "mqtt"})
 """Protocols whose bytes are text: a capture of one is taken as it stands, never as hex."""
 
 

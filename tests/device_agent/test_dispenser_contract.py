@@ -56,17 +56,29 @@ class World:
 QUICK = {"longest_vend_ms": 20_000}
 XY = World("xy", own=QUICK, clears=lambda raw: xy.ACK_FRAME in raw)
 
+LOCKS = World("lock-board")
+
 MDB = World("mdb", own=QUICK)
+
+MODBUS = World("modbus-board", own=QUICK)
 
 MQTT = World("mqtt", own=QUICK, clears=lambda raw: b'"type":"ack"' in raw)
 
 WORLDS: dict[str, World] = {
+    "lock-board": LOCKS,
+    "lock-board-made-when-open": replace(LOCKS, profile="made-when-open"),
+    "lock-board-reporting": replace(LOCKS, profile="reporting"),
+    "lock-board-keyless": replace(LOCKS, profile="keyless"),
     "mdb": MDB,
     "mdb-old": replace(MDB, profile="old"),
     "mdb-deny-by-vend": replace(MDB, profile="deny-by-vend"),
     "mdb-no-drop-sensor": replace(MDB, profile="no-drop-sensor", lies=MDB.lies | {"no_drop"}),
     "mdb-credit-first": replace(MDB, profile="credit-first", begins=True),
     "mdb-old-credit-first": replace(MDB, profile="old-credit-first", begins=True),
+    "modbus-board": MODBUS,
+    "modbus-board-no-drop-sensor": replace(MODBUS, profile="no-drop-sensor", lies=MODBUS.lies | {"no_drop"}),
+    "modbus-board-lift": replace(MODBUS, profile="lift"),
+    "modbus-board-prompt": replace(MODBUS, profile="prompt"),
     "mqtt": MQTT,
     "mqtt-late-store": replace(MQTT, profile="late-store"),
     "mqtt-no-drop-sensor": replace(MQTT, profile="no-drop-sensor", lies=MQTT.lies | {"no_drop"}),

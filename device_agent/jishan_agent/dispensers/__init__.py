@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic
 
 from jishan_agent.dispensers.base import Dispenser, Memory
+from jishan_agent.dispensers.lock_board import LockBoardDispenser
 from jishan_agent.dispensers.mdb_lines import MdbDispenser
+from jishan_agent.dispensers.modbus_board import ModbusBoardDispenser
 from jishan_agent.dispensers.mqtt_board import MqttBoard
 from jishan_agent.dispensers.xy import XyDispenser
+from jishan_protocol.dispensers import lock_board as lock_codec
 from jishan_protocol.dispensers import mdb_lines as mdb_codec
+from jishan_protocol.dispensers import modbus_board as modbus_codec
 from jishan_protocol.dispensers import mqtt_board as mqtt_codec
 from jishan_protocol.dispensers import xy as xy_codec
 from jishan_protocol.dispensers.profiles import P, chosen
@@ -43,7 +47,11 @@ class Maker(Generic[P]):
 
 
 DRIVERS: Final[Mapping[str, Maker[Any]]] = {
+    "lock-board": Maker(lock_codec.PROFILES, lock_codec.BAUD_RATE, lambda profile, memory: LockBoardDispenser(profile)),
     "mdb": Maker(mdb_codec.PROFILES, mdb_codec.BAUD_RATE, lambda profile, memory: MdbDispenser(profile)),
+    "modbus-board": Maker(
+        modbus_codec.PROFILES, modbus_codec.BAUD_RATE, lambda profile, memory: ModbusBoardDispenser(profile)
+    ),
     "mqtt": Maker(mqtt_codec.PROFILES, mqtt_codec.BAUD_RATE, lambda profile, memory: MqttBoard(profile)),
     "xy": Maker(
         xy_codec.PROFILES,

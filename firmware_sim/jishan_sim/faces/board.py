@@ -14,7 +14,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from jishan_protocol.dispensers.cutting import BadBytes, Cutter
-from jishan_sim.cabinet import TURN_MS, Cabinet, Motion, TurnEnded
+from jishan_sim.cabinet import Cabinet, Motion, TurnEnded
 from jishan_sim.faces.base import MAX_LOG, Logged
 from jishan_sim.faults import START_DELAY_MS, Faults, Line, VendFaults, happens, worn_frame
 
@@ -45,10 +45,20 @@ class _Ram:
 
 
 class BoardFace(ABC):
-    """The boards of one line. `cabinet` is the machine behind them, `random` the only source of chance."""
+    """The boards of one line. `cabinet` is the machine behind them, `random` the only source of chance.
+
+    `new_cutter` makes the reader of the line, which gives up waiting after `silence_ms`; `turn_ms` is a motor's usual
+    time.
+    """
 
     def __init__(
-        self, cabinet: Cabinet, faults: Faults, random: Random, new_cutter: Callable[[], Cutter], silence_ms: int
+        self,
+        cabinet: Cabinet,
+        faults: Faults,
+        random: Random,
+        new_cutter: Callable[[], Cutter],
+        silence_ms: int,
+        turn_ms: int,
     ) -> None:
         self.cabinet = cabinet
         self.late_answers = 0
@@ -57,6 +67,7 @@ class BoardFace(ABC):
         self._random = random
         self._new_cutter = new_cutter
         self._silence_ms = silence_ms
+        self._turn_ms = turn_ms
         self._output = bytearray()
         self._to_host = Line(faults.line, random)
         self._from_host = Line(faults.line, random)
@@ -230,7 +241,7 @@ class BoardFace(ABC):
         if self._happens(vend.faults.power_cut):
             after_ms = vend.faults.power_cut_ms
             if after_ms is None:
-                after_ms = self._random.randint(-START_DELAY_MS, TURN_MS + START_DELAY_MS)
+                after_ms = self._random.randint(-START_DELAY_MS, self._turn_ms + START_DELAY_MS)
             ram.power_cut = (now_ms + START_DELAY_MS + after_ms, vend.faults.power_off_ms)
         ram.start_ms = now_ms + START_DELAY_MS
 

@@ -13,13 +13,14 @@ lock gets no current. `slow`: the door opens late, and is left open. `status_...
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from random import Random
 from typing import Final
 
 from jishan_protocol.dispensers import lock_board as codec
 from jishan_protocol.dispensers.lock_board import Lock
-from jishan_sim.cabinet import Cabinet, Motion, TurnEnd, TurnEnded
+from jishan_sim.cabinet import Cabinet, Motion, Slot, TurnEnd, TurnEnded
 from jishan_sim.faces.board import ANSWER_MS, BoardFace, Vend
 from jishan_sim.faults import Faults
 
@@ -37,7 +38,7 @@ class LockBoardFace(BoardFace):
         self._closing_ms: dict[Lock, int] = {}
         self._opening: tuple[int, Lock, Vend, int] | None = None
         self._started_ms = 0
-        super().__init__(cabinet, faults, random, partial(codec.reader, profile), codec.SILENCE_MS)
+        super().__init__(cabinet, faults, random, partial(codec.reader, profile), codec.SILENCE_MS, PULSE_MS)
 
     def is_open(self, selection: int) -> bool:
         """Whether the door of a cell is open."""
@@ -136,3 +137,8 @@ class LockBoardFace(BoardFace):
 
     def _forget(self) -> None:
         self._opening = None
+
+
+def face_for(slots: Iterable[Slot], profile: codec.LockBoardProfile, faults: Faults, random: Random) -> LockBoardFace:
+    """A face with a cabinet of its own; a board counts nothing."""
+    return LockBoardFace(Cabinet(slots), profile, faults, random)

@@ -15,13 +15,14 @@ have `clock_jump_s` and `refuse_late_answers`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from jishan_protocol.dispensers import modbus_board as codec
 from jishan_protocol.dispensers.modbus_board import State, Status
-from jishan_sim.cabinet import DROP_AFTER_MS, TURN_MS, Cabinet, Motion, TurnEnd, TurnEnded
+from jishan_sim.cabinet import DROP_AFTER_MS, TURN_MS, Cabinet, Motion, Slot, TurnEnd, TurnEnded
 from jishan_sim.faces.board import ANSWER_MS, BoardFace, Vend
 from jishan_sim.faults import Faults
 
@@ -63,7 +64,7 @@ class ModbusBoardFace(BoardFace):
         self._units: dict[int, _Unit] = {}
         self._start: codec.Start | None = None
         self._forget()
-        super().__init__(cabinet, faults, random, codec.reader, codec.SILENCE_MS)
+        super().__init__(cabinet, faults, random, codec.reader, codec.SILENCE_MS, TURN_MS)
 
     # --- what it is told ---
 
@@ -171,3 +172,10 @@ class ModbusBoardFace(BoardFace):
     def _forget(self) -> None:
         self._start = None
         self._units = {unit: _Unit() for unit in range(1, self.profile.units + 1)}
+
+
+def face_for(
+    slots: Iterable[Slot], profile: codec.ModbusBoardProfile, faults: Faults, random: Random
+) -> ModbusBoardFace:
+    """A face with a cabinet of its own; a board counts nothing."""
+    return ModbusBoardFace(Cabinet(slots), profile, faults, random)

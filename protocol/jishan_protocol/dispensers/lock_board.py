@@ -60,7 +60,7 @@ class LockBoardProfile:
 
     `contact_made_when_open`: the lock's contact closes when the door opens; else when it is shut.
     `boards`, `locks`: how many boards stand on the line (addresses 1, 2, ...), and how many locks each has.
-    `running_numbers`: selections count through all boards; else a selection is board * 100 + lock.
+    `hundreds`: a selection is board * 100 + lock; else the numbers run on from board to board.
     `reports_changes`: the board says by itself, with 82, that a contact has changed.
     `only_commands_open`: no key and no button opens a door, so that an open one was opened by a command.
     `pulse_ms`: how long the lock is given current; until then its contact may move with the bolt.
@@ -72,7 +72,7 @@ class LockBoardProfile:
     contact_made_when_open: bool = False
     boards: int = 1
     locks: int = 24
-    running_numbers: bool = False
+    hundreds: bool = False
     reports_changes: bool = False
     only_commands_open: bool = False
     pulse_ms: int = 500
@@ -96,13 +96,12 @@ class LockBoardProfile:
 
     def selection(self, lock: Lock) -> int:
         """The selection that a resident presses for a lock."""
-        before = (lock.board - 1) * self.locks if self.running_numbers else lock.board * BOARD_STEP
-        return before + lock.lock
+        return (lock.board * BOARD_STEP if self.hundreds else (lock.board - 1) * self.locks) + lock.lock
 
     def place(self, selection: int) -> Lock | None:
         """The lock of a selection; None where there is none."""
-        board, number = divmod(selection - 1, self.locks if self.running_numbers else BOARD_STEP)
-        lock = Lock(board + self.running_numbers, number + 1)
+        board, number = divmod(selection - 1, BOARD_STEP if self.hundreds else self.locks)
+        lock = Lock(board if self.hundreds else board + 1, number + 1)
         return lock if 1 <= lock.board <= self.boards and lock.lock <= self.locks else None
 
     def is_open(self, is_made: bool) -> bool:
@@ -118,7 +117,7 @@ PROFILES: Final[dict[str, LockBoardProfile]] = {
         LockBoardProfile(name="reporting", reports_changes=True),
         LockBoardProfile(name="reporting-made-when-open", reports_changes=True, contact_made_when_open=True),
         LockBoardProfile(name="four-boards", boards=4, reports_changes=True),
-        LockBoardProfile(name="four-boards-running", boards=4, running_numbers=True),
+        LockBoardProfile(name="four-boards-hundreds", boards=4, hundreds=True),
         LockBoardProfile(name="keyless", only_commands_open=True),
     )
 }

@@ -67,11 +67,11 @@ def certificate(document: Certificate, language: Language) -> bytes:
     columns = [
         Column(say(language, "number"), 11, "C"),
         Column(say(language, "day"), 23, "C"),
-        Column(say(language, "content"), 48),
+        Column(say(language, "content"), 46),
         Column(say(language, "category"), 24),
         Column(say(language, "place"), 28),
         Column(say(language, "unit"), 22),
-        Column(say(language, "hours"), 18, "R"),
+        Column(say(language, "hours"), 20, "R"),
     ]
     none = say(language, "nothing")
     rows = [
@@ -136,7 +136,7 @@ def _first_page(paper: Paper, document: Certificate, language: Language) -> None
     left = MARGIN + QR_MM + 3
     paper.gap(3)
     paper.text(say(language, "certificate_check"), 9, x=left, width=62)
-    paper.text(document.address, 8.5, x=left, width=62)
+    paper.text(document.address, 7.5, x=left, width=68)
     paper.y = top + 3
     right = left + 66
     for line in (document.unit, say(language, "seal"), say(language, "issued", day=day(language, document.issued_day))):

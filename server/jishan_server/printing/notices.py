@@ -71,14 +71,14 @@ def notice_sheet(sheet: NoticeSheet, language: Language) -> bytes:
     paper.gap(3)
     none = say(language, "nothing")
     columns = [
-        Column(say(language, "number"), 12, "C"),
-        Column(say(language, "name"), 20),
+        Column(say(language, "number"), 10, "C"),
+        Column(say(language, "name"), 18),
         Column(say(language, "building"), 22),
-        Column(say(language, "activity"), 42),
-        Column(say(language, "day"), 24, "C"),
-        Column(say(language, "hours"), 18, "R"),
-        Column(say(language, "points"), 12, "R"),
-        Column(say(language, "notice_last_day"), 24, "C"),
+        Column(say(language, "activity"), 40),
+        Column(say(language, "day"), 23, "C"),
+        Column(say(language, "hours"), 24, "R"),
+        Column(say(language, "points"), 14, "R"),
+        Column(say(language, "notice_last_day"), 23, "C"),
     ]
     rows = [
         (
@@ -132,10 +132,10 @@ def poster(poster: Poster, language: Language) -> bytes:
     foot = paper.height - MARGIN - QR_MM - 14
     notes = [note for note in (poster.description, _risk(poster, language)) if note]
     for note in notes:
-        most = int((foot - paper.y) / 6.5)
+        most = int((foot - paper.y) / 7.5)
         if most >= 1:
             paper.gap(1)
-            paper.text(note, 12.5, most_lines=most)
+            paper.text(note, 14, most_lines=most)
     paper.y = foot
     paper.qr(poster.address, QR_MM, MARGIN, foot)
     left = MARGIN + QR_MM + 6

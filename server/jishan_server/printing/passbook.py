@@ -101,9 +101,11 @@ def cards(people: Sequence[Card], language: Language, at: datetime) -> bytes:
         paper.y = top + 3
         paper.text(f"{say(language, 'card')}  {card.estate}", 9, x=left + 4, width=wide - 8, most_lines=1)
         paper.gap(3)
-        paper.text(card.name, 18, x=left + 4, width=wide - CARD_QR_MM - 6, bold=True, most_lines=1)
-        paper.text(say(language, "member_number"), 9, x=left + 4, width=wide - CARD_QR_MM - 6)
-        paper.text(spaced(card.member_number), 19, x=left + 4, width=wide - CARD_QR_MM - 6, bold=True)
+        room = wide - CARD_QR_MM - 6
+        size = 18 if len(paper.lines(card.name, 18, room)) == 1 else 11
+        paper.text(card.name, size, x=left + 4, width=room, bold=True, most_lines=2)
+        paper.text(say(language, "member_number"), 9, x=left + 4, width=room)
+        paper.text(spaced(card.member_number), 19, x=left + 4, width=room, bold=True)
         paper.y = top + tall - 10
         paper.text(say(language, "card_use"), 8, x=left + 4, width=wide - 8, most_lines=2)
     return paper.finished(lambda page, pages: "")

@@ -3,6 +3,7 @@
 Nothing here calls a paper of ours official, or conforming to a standard: the rules do not allow it.
 """
 
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from jishan_server.errors import Language
@@ -155,12 +156,12 @@ YEARLY_COLUMNS: Final[dict[str, str]] = {
     "组织单位": "Organised by",
     "类别": "Category",
     "人数": "People",
-    "人次": "Attendances",
+    "人次": "Attended",
     "时长（分钟）": "Minutes",
     "时长（小时）": "Hours",
-    "之后补记人次": "Later: attendances",
+    "之后补记人次": "Later: attended",
     "之后补记分钟": "Later: minutes",
-    "之后更正人次": "Corrected: attendances",
+    "之后更正人次": "Corrected: attended",
     "之后更正分钟": "Corrected: minutes",
 }
 YEARLY_WORDS: Final[dict[str, str]] = {"小计": "Subtotal", "合计": "Total", "未分类": "No category"}
@@ -180,6 +181,14 @@ def day(language: Language, text: str) -> str:
     return f"{date} {_MONTHS[month - 1]} {year}"
 
 
+def session_time(language: Language, starts_at: datetime, ends_at: datetime) -> str:
+    """Local times of a session as people write them: 2026年3月3日（周二）14:00–16:00."""
+    date = day(language, starts_at.date().isoformat())
+    weekday = _WEEKDAYS[starts_at.weekday()]
+    span = f"{starts_at:%H:%M}–{ends_at:%H:%M}"
+    return f"{date}（周{weekday.zh}）{span}" if language == "zh" else f"{weekday.en} {date} {span}"
+
+
 def hours(minutes: int) -> str:
     """Hours to one decimal, rounded down: what is shown was worked."""
     return f"{minutes // 60}.{minutes % 60 // 6}"
@@ -194,5 +203,10 @@ def duration(language: Language, minutes: int) -> str:
 
 
 _MONTHS: Final = (
-    "January February March April May June July August September October November December".split()  # noqa: SIM905
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_WEEKDAYS: Final = (
+    *(Words("一", "Mon"), Words("二", "Tue"), Words("三", "Wed"), Words("四", "Thu")),
+    *(Words("五", "Fri"), Words("六", "Sat"), Words("日", "Sun")),
 )

@@ -35,7 +35,7 @@ def yearly_report(report: YearlyReport, language: Language) -> bytes:
     paper.text(say(language, "rounding"), 9, align="C")
     paper.gap(3)
     numbers = len(report.header) - WORDS
-    wide = min(26.0, (paper.width - WORDS * 40) / numbers)
+    wide = min(28.0, (paper.width - WORDS * 34) / numbers)
     words = (paper.width - numbers * wide) / WORDS
     titles = [YEARLY_COLUMNS[name] if language == "en" else name for name in report.header]
     columns = [Column(name, words if n < WORDS else wide, "L" if n < WORDS else "R") for n, name in enumerate(titles)]

@@ -58,7 +58,7 @@ service_records = Table(
 )
 
 
-def _keep_facts(table: Table, changing: frozenset[str]) -> None:
+def keep_facts(table: Table, changing: frozenset[str]) -> None:
     """Have the database refuse DELETE and TRUNCATE, and UPDATE of every column but those that change."""
     facts = ", ".join(column.name for column in table.columns if column.name not in changing)
     for statement, dialect in append_only_statements(table.name):
@@ -68,7 +68,7 @@ def _keep_facts(table: Table, changing: frozenset[str]) -> None:
         )
 
 
-_keep_facts(service_records, frozenset({"state", "corrected_at", "corrected_by"}))
+keep_facts(service_records, frozenset({"state", "corrected_at", "corrected_by"}))
 
 objections = Table(
     "objections",

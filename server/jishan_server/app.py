@@ -32,6 +32,8 @@ from jishan_server.api.auth import auth
 from jishan_server.api.blueprints import Api
 from jishan_server.api.bodies import JsonRequest, check_body
 from jishan_server.api.calendar import calendar
+from jishan_server.api.certificate_page import certificate_page
+from jishan_server.api.certificates import certificates
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
 from jishan_server.api.expiry import expiry
@@ -45,6 +47,7 @@ from jishan_server.api.memberships import memberships
 from jishan_server.api.messages import messages
 from jishan_server.api.notices import notices
 from jishan_server.api.personal import personal
+from jishan_server.api.prints import prints
 from jishan_server.api.redemptions import redemptions
 from jishan_server.api.reports import reports
 from jishan_server.api.residents import residents
@@ -64,7 +67,9 @@ TRIES: Final = frozenset(
     {"auth.create_token", "auth.create_resident_token", "machines.enroll", "machines.get_authority"}
 )
 """Endpoints that take no token and at which one address may try only so often."""
-PUBLIC: Final = TRIES | {"notices.list_notices"}
+CHECKS: Final = frozenset({"certificates.check_certificate", "certificate_page.show_certificate"})
+"""Where anybody may ask about a number: as often as one may try to log in, and counted apart."""
+PUBLIC: Final = TRIES | CHECKS | {"notices.list_notices"}
 """Endpoints of the API that take no token; everything else below /api/v1 does."""
 FOR_RESIDENTS: Final = frozenset(
     {"auth.delete_resident_token"}
@@ -127,6 +132,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         staff,
         estates,
         calendar,
+        certificates,
         residents,
         memberships,
         messages,
@@ -141,6 +147,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         imports,
         mine,
         personal,
+        prints,
         redemptions,
         reports,
         tasks,
@@ -149,10 +156,12 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         attendance,
     ):
         api.register_blueprint(part)
-    per_login = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", "public")
-    for endpoint in TRIES:
-        # The limiter wraps views of any signature, and is typed for one.
-        app.view_functions[endpoint] = per_login(app.view_functions[endpoint])  # type: ignore[assignment]
+    app.register_blueprint(certificate_page)
+    for scope, endpoints in (("public", TRIES), ("checks", CHECKS)):
+        per_try = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", scope)
+        for endpoint in endpoints:
+            # The limiter wraps views of any signature, and is typed for one.
+            app.view_functions[endpoint] = per_try(app.view_functions[endpoint])  # type: ignore[assignment]
     app.register_blueprint(
         get_swaggerui_blueprint(
             # A null validator: the badge would ask another host.

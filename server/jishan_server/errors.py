@@ -730,6 +730,31 @@ CODES: Final[dict[str, Code]] = {
         409, "这条记录已经撤回过了，没有重复处理。", "This entry was withdrawn before; nothing was done twice."
     ),
     "proof_required": Code(422, "请先上传证明材料，没有改动。", "Please attach the proof first. Nothing was changed."),
+    # Certificates
+    "certificate_empty": Code(
+        409,
+        "这段时间没有已生效的服务记录，没有出具证明。",
+        "There are no service records that count in this time. No certificate was issued.",
+    ),
+    "certificate_forgotten": Code(
+        410,
+        "本人资料已匿名，这份证明不能再打印。编号仍可核对。",
+        "The person was made anonymous; this certificate cannot be printed again. Its number can still be checked.",
+    ),
+    "certificate_long": Code(
+        422,
+        "这段时间的记录超过{limit}条，没有出具证明。请缩短时间，分几份出具。",
+        "There are more than {limit} records in this time. No certificate was issued; please choose a shorter time.",
+    ),
+    "certificate_number_wrong": Code(
+        422,
+        "编号不对，应为15位数字。请对照证明再输一次。",
+        "This number is wrong; it has 15 digits. Please compare it with the paper and type it again.",
+    ),
+    "certificate_revoked": Code(
+        409, "这份证明已经作废，没有重复处理。", "This certificate was revoked before; nothing was done twice."
+    ),
+    "certificate_unknown": Code(404, "没有找到这份证明。", "There is no such certificate."),
     # Tasks
     "task_minutes": Code(
         409,

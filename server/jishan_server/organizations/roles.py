@@ -119,7 +119,7 @@ PERMISSIONS: Final[Mapping[Permission, frozenset[Role]]] = {
     Permission.EXPIRY_RUN: frozenset({_A}),
     Permission.RECORD_READ: frozenset({_A, _S, _C, _P, _I, _R}),
     Permission.RECORD_WRITE: frozenset({_A, _S, _C}),
-    Permission.CERTIFICATE_ISSUE: frozenset({_A, _S, _C}),
+    Permission.CERTIFICATE_ISSUE: frozenset({_A, _S, _C, _R}),
     Permission.CERTIFICATE_REVOKE: frozenset({_A, _S}),
     Permission.TASK_READ: frozenset({_A, _S, _C, _P, _B, _I}),
     Permission.TASK_WRITE: frozenset({_A, _S, _C, _B}),

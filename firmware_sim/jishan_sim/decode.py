@@ -11,7 +11,8 @@ from typing import Final
 
 import click
 
-from jishan_protocol.dispensers import mdb_lines, mqtt_board, xy
+from jishan_protocol.dispensers import lock_board, mdb_lines, modbus_board, mqtt_board, xy
+from jishan_protocol.dispensers.cutting import BadBytes, Cutter
 from jishan_protocol.errors import ProtocolError
 
 MAX_CAPTURE_BYTES: Final = 64 * 1024 * 1024
@@ -54,8 +55,30 @@ def mqtt_lines(data: bytes) -> Iterator[dict[str, object]]:
             yield {"ok": False, "error": error.reason, "detail": error.detail, "bytes": _spaced(raw)}
 
 
+def lock_board_lines(data: bytes) -> Iterator[dict[str, object]]:
+    """One description for each frame of a lock board of 24 locks, and one for each run of bytes that are no frame."""
+    return _cut_lines(lock_board.reader(lock_board.PROFILES["default"]), lock_board.describe, data)
+
+
+def modbus_board_lines(data: bytes) -> Iterator[dict[str, object]]:
+    """One description for each frame of a spring board, and one for each run of bytes that are no frame."""
+    return _cut_lines(modbus_board.reader(), modbus_board.describe, data)
+
+
+def _cut_lines(
+    reader: Cutter, describe: Callable[[bytes], dict[str, object]], data: bytes
+) -> Iterator[dict[str, object]]:
+    for found in reader.feed(data) + reader.finish():
+        if isinstance(found, BadBytes):
+            yield {"ok": False, "error": found.error, "detail": found.detail, "bytes": _spaced(found.raw)}
+        else:
+            yield {"ok": True, **describe(found)}
+
+
 DECODERS: Final[dict[str, Callable[[bytes], Iterator[dict[str, object]]]]] = {
+    "lock-board": lock_board_lines,
     "mdb": mdb_lines_in_words,
+    "modbus-board": modbus_board_lines,
     "mqtt": mqtt_lines,
     "xy": xy_lines,
 }

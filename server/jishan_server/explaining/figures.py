@@ -2,7 +2,8 @@
 
 Minutes, points, people and attendances are those of final credits by the day of the work; minutes only of what counts
 as service. A person whose records were merged counts once. Points spent are those of redemptions that were captured.
-New, active and inactive people are of those who are registered now, not closed, merged or made anonymous.
+New, active and inactive people are of those who are registered now, not closed, merged or made anonymous; work
+of a time before somebody was registered makes nobody inactive.
 Each answer is a handful of statements, whatever the size of the scheme; names never change once released.
 """
 
@@ -147,12 +148,12 @@ def people(connection: Connection, actor: str, wanted: Wanted, zone: ZoneInfo) -
         all_there, doing = (so_far if is_monthly else count), int(worked[key]["active"]) if key in worked else 0
         new = int(found["new"]) if found else 0
         items.append(
-            _named(key, names) | {"registered": all_there, "new": new, "active": doing, "inactive": all_there - doing}
+            _named(key, names) | {"registered": all_there, "new": new, "active": doing, "inactive": max(0, all_there - doing)}
         )
     counted = connection.execute(registered).mappings().one()
     doing = int(connection.scalar(active) or 0)
     all_there = int(counted["registered"])
-    total = {"registered": all_there, "new": int(counted["new"] or 0), "active": doing, "inactive": all_there - doing}
+    total = {"registered": all_there, "new": int(counted["new"] or 0), "active": doing, "inactive": max(0, all_there - doing)}
     return _answer(wanted, items, _named("total", {}) | total)
 
 

@@ -39,6 +39,9 @@ class AuditEntry(Schema):
     subject_id = fields.String()
     operation_id = fields.String()
     details = fields.Dict()
+    organization_id = fields.String(
+        allow_none=True, metadata={"description": "The node that the subject belonged to then, if to one."}
+    )
 
 
 @audit.get("/audit")

@@ -92,7 +92,7 @@ PERMISSIONS: Final[Mapping[Permission, frozenset[Role]]] = {
     Permission.CALENDAR_WRITE: frozenset({_A}),
     Permission.STAFF_READ: frozenset({_A, _S, _I}),
     Permission.STAFF_WRITE: frozenset({_A, _S}),
-    Permission.AUDIT_READ: frozenset({_A, _I}),
+    Permission.AUDIT_READ: frozenset({_A, _S, _I}),
     Permission.RESIDENT_READ: frozenset({_A, _S, _C, _P, _B, _I, _R}),
     Permission.RESIDENT_WRITE: frozenset({_A, _S, _C}),
     Permission.RESIDENT_FREEZE: frozenset({_A, _S, _P}),

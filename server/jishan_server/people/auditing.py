@@ -1,7 +1,7 @@
 """The audit log as people read it, and the refusals that stand in it.
 
-Whoever holds `audit_read` for the whole tree reads everything. For a part of it one reads what was done by staff all of
-whose roles lie in that part, but not of nodes elsewhere: an entry itself belongs to no node.
+Whoever holds `audit_read` for the whole tree reads everything. For a part of it one reads what was done there, by
+whomever; and of what belongs to no node, what was done by staff all of whose roles lie in that part.
 A refusal is written after its answer, so that nobody waits for it; `refused` is its action, and its details say which
 permission was missing, for what. `skipped` are refusals of the same actor before it that were only counted
 (`api.refusals`).
@@ -14,7 +14,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, and_, or_, select
 
 from jishan_server import audit
 from jishan_server.errors import DomainError
@@ -89,9 +89,15 @@ def entries(
         visible = scope(connection, actor, Permission.AUDIT_READ)
         of_staff = select(staff_roles.c.staff_id)
         query = query.where(
-            e.actor.in_(of_staff.where(staff_roles.c.organization_id.in_(visible))),
-            e.actor.not_in(of_staff.where(staff_roles.c.organization_id.not_in(visible))),
-            or_(e.subject_type != NODE, e.subject_id.in_(visible | {NO_NODE})),
+            or_(
+                e.organization_id.in_(visible),
+                and_(
+                    e.organization_id.is_(None),
+                    e.actor.in_(of_staff.where(staff_roles.c.organization_id.in_(visible))),
+                    e.actor.not_in(of_staff.where(staff_roles.c.organization_id.not_in(visible))),
+                    or_(e.subject_type != NODE, e.subject_id.in_(visible | {NO_NODE})),
+                ),
+            )
         )
     for column, value in (
         (e.actor, wanted.actor),

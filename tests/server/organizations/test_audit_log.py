@@ -85,19 +85,44 @@ def test_the_log_is_filtered_and_comes_in_pages(office: Office) -> None:
     assert len(set(found)) == len(found) > 14
 
 
-def test_an_inspector_of_a_part_reads_what_its_own_staff_did(office: Office) -> None:
-    body = {
-        "login": "inspector",
-        "name": "x",
-        "password": "a long password",
-        "roles": [{"role": "inspector", "organization_id": "jiangpan"}],
-    }
+def hired(office: Office, login: str, role: str, node: str) -> dict[str, Any]:
+    """A new member of staff; what makes `entries` ask as them."""
+    roles = [{"role": role, "organization_id": node}]
+    body = {"login": login, "name": "x", "password": "a long password", "roles": roles}
     office.ok("POST", "/staff", body, as_="admin")
-    login = {"login": "inspector", "password": "a long password"}
-    token = office.ok("POST", "/auth/token", login, as_=None)["token"]
+    token = office.ok("POST", "/auth/token", {"login": login, "password": "a long password"}, as_=None)["token"]
+    return {"as_": None, "headers": {"Authorization": f"Bearer {token}"}}
+
+
+def test_an_inspector_of_a_part_reads_what_was_done_there(office: Office) -> None:
+    inspector = hired(office, "inspector", "inspector", "jiangpan")
     office.ok("POST", "/residents", {"estate_id": "jiangpan", "name": "新人"})
-    seen = {
-        one["actor"] for one in entries(office, "limit=200", as_=None, headers={"Authorization": f"Bearer {token}"})
-    }
-    assert id_of(office, "coordinator") in seen
-    assert not seen & {"system", id_of(office, "admin"), id_of(office, "secretary")}
+    seen = entries(office, "limit=200", **inspector)
+    assert {id_of(office, "coordinator"), "system"} <= {one["actor"] for one in seen}
+    # Making the inspector was the county's own act, and of no node.
+    assert not {one["actor"] for one in seen} & {id_of(office, "admin"), id_of(office, "secretary")}
+    assert {one["organization_id"] for one in seen} == {"jiangpan"}
+
+
+def test_a_secretary_reads_the_log_of_the_own_estate_whoever_did_it(office: Office) -> None:
+    office.ok("POST", "/estates", {"id": "hepan", "parent_id": "qingyijiang", "name": "河畔"}, as_="admin")
+    here, there = (hired(office, f"secretary-{id}", "estate_secretary", id) for id in ("jiangpan", "hepan"))
+    resident = office.people.residents[0].id
+    office.ok("POST", f"/residents/{resident}/freeze", {"reason": "x"}, as_="admin")
+    office.ok("POST", f"/residents/{resident}/unfreeze", {"reason": "x"}, as_="admin")
+    credit = office.credit(0, 3)
+    machine = {"machine_id": "east", "estate_id": "jiangpan", "name": "东门"}
+    office.ok("POST", "/machines", machine, as_="operator")
+    office.ok("POST", "/residents", {"estate_id": "hepan", "name": "邻居"}, as_="admin")
+    report = {"resident_id": resident, "kind": "stuck", "words": "黑屏"}
+    number = str(office.ok("POST", "/reports", report)["number"])
+    seen = {(one["subject_type"], one["subject_id"], one["action"]) for one in entries(office, "limit=200", **here)}
+    assert {
+        ("resident", resident, "resident_frozen"),
+        ("credit", credit["id"], "credit_approved"),
+        ("report", number, "report_made"),
+    } <= seen
+    assert ("machine", "east") in {one[:2] for one in seen}
+    of_others = entries(office, "limit=200", **there)
+    assert {one["organization_id"] for one in of_others} <= {"hepan", None}
+    assert [one["action"] for one in of_others if one["subject_type"] == "resident"] == ["resident_created"]

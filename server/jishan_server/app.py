@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.routing import BaseConverter, IntegerConverter
 
+from jishan_server import web
 from jishan_server.api import failures
 from jishan_server.api.activities import activities
 from jishan_server.api.asking import MAX_BODY_BYTES
@@ -76,6 +77,9 @@ FOR_RESIDENTS: Final = frozenset(
     | {"attachments.create_attachment", "attachments.list_attachments", "attachments.get_attachment"}
 )
 """Endpoints outside of /me that take a resident's token; no other does."""
+
+STATIC: Final = frozenset({"pages_files.static", "bootstrap.static"})
+"""Files that are the same for everybody until the next version."""
 
 log = structlog.get_logger(__name__)
 
@@ -172,6 +176,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         )
     )
     _add_health(app, is_ready)
+    web.register(app)
     return app
 
 
@@ -195,11 +200,14 @@ def _watch(app: Flask) -> None:
         metrics.request_seconds.labels(route).observe(seconds)
         response.headers["X-Request-ID"] = g.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
-        # The documentation page starts itself with a script of its own; nothing comes from another host.
-        response.headers["Content-Security-Policy"] = (
+        is_file = request.endpoint in STATIC and response.status_code == 200
+        response.headers["Cache-Control"] = "public, max-age=3600" if is_file else "no-store"
+        # The documentation page starts itself with a script of its own; nothing comes from another host. Pages have
+        # said something stricter by now.
+        response.headers.setdefault(
+            "Content-Security-Policy",
             "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data:; frame-ancestors 'none'"
+            "img-src 'self' data:; frame-ancestors 'none'",
         )
         log.info("request", method=request.method, route=route, status=response.status_code, ms=round(seconds * 1000))
         return response

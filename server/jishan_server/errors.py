@@ -999,6 +999,11 @@ CODES: Final[dict[str, Code]] = {
     ),
     # HTTP
     "bad_request": Code(400, "请求格式不对，没有改动。", "The request is malformed. Nothing was changed."),
+    "form_too_old": Code(
+        400,
+        "页面放得太久了，没有改动。请回到前一页，刷新后再试一次。",
+        "The page was open for too long. Nothing was changed. Please go back, reload and try again.",
+    ),
     "body_too_large": Code(
         413,
         "内容太大（上限{limit}字节），没有改动。",

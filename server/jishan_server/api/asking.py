@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 import structlog
-from flask import current_app, g, request
+from flask import current_app, g, request, session
 
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.errors import DomainError, Language
@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 KEY_FORM: Final = re.compile(r"[!-~]{8,80}")
 """What an Idempotency-Key may be: visible ASCII, long enough to be meant as unique."""
 
+PAGES: Final = "pages_"
+"""Blueprints of pages have names that begin so."""
+
 MAX_BODY_BYTES: Final = 64 * 1024
 """The largest body that makes sense is a planogram, some 15 KiB."""
 
@@ -38,14 +41,27 @@ def parts() -> Parts:
 def caller() -> Member | Session:
     """Who asks: a member of staff or a resident; refusals: token_invalid, token_expired."""
     if "caller" not in g:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            raise DomainError("token_invalid")
+        token = _token()
         authenticate = sessions.authenticate if token.startswith(RESIDENT_PREFIX) else staff.authenticate
         g.caller = authenticate(reading(), token, parts().clock())
     found: Member | Session = g.caller
     return found
+
+
+def is_page() -> bool:
+    """Whether a page is asked for, and not the API: who asks then stands in the session cookie."""
+    return (request.blueprint or "").startswith(PAGES)
+
+
+def _token() -> str:
+    if is_page():
+        token = str(session.get("token", ""))
+    else:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token = token.strip() if scheme.lower() == "bearer" else ""
+    if not token:
+        raise DomainError("token_invalid")
+    return token
 
 
 def guard(for_residents: Collection[str]) -> None:
@@ -83,9 +99,11 @@ def actor() -> str:
 def operation_id(*, key_required: bool = False) -> str:
     """The id of the operation that this request is: the same for the same person and Idempotency-Key, else random.
 
+    A page's form carries its key in the field `form_id`.
+
     Refusals: idempotency_key_required, idempotency_key_invalid.
     """
-    key = request.headers.get("Idempotency-Key")
+    key = request.form.get("form_id") if is_page() else request.headers.get("Idempotency-Key")
     if key is None:
         if key_required:
             raise DomainError("idempotency_key_required")

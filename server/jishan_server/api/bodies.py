@@ -11,6 +11,7 @@ from flask import Request, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import UnsupportedMediaType
 
+from jishan_server.api.asking import is_page
 from jishan_server.errors import DomainError
 
 FILES: Final[dict[str, int]] = {
@@ -37,7 +38,9 @@ class JsonRequest(Request):
 
 
 def check_body() -> ResponseReturnValue | None:
-    """Before each request: a body that is not JSON is refused, but at the endpoints that take a file."""
+    """Before each request to the API: a body that is not JSON is refused, but at the endpoints that take a file."""
+    if is_page():
+        return None
     if (most := FILES.get(request.endpoint or "")) is not None:
         request.max_content_length = most
         return None

@@ -43,7 +43,7 @@ _BY_STATUS: Final = {
 def register(app: Flask) -> None:
     """Answer every failure of `app` with the one body."""
     app.register_error_handler(DomainError, _refused)
-    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(HTTPException, http)
     app.register_error_handler(DatabaseUnavailable, _unavailable)
     app.register_error_handler(Exception, _broken)
 
@@ -69,7 +69,8 @@ def _answer(error: DomainError, fields: dict[str, Any]) -> Response:
     return response
 
 
-def _http(error: HTTPException) -> ResponseReturnValue:
+def http(error: HTTPException) -> ResponseReturnValue:
+    """What Flask refuses, in the one body."""
     if error.code is None or error.code < 400:
         return error
     if isinstance(error, UnprocessableEntity):

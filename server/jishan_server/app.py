@@ -23,6 +23,7 @@ from werkzeug.routing import BaseConverter, IntegerConverter
 from jishan_server import web
 from jishan_server.api import failures
 from jishan_server.api.activities import activities
+from jishan_server.api.anomalies import anomalies
 from jishan_server.api.asking import MAX_BODY_BYTES
 from jishan_server.api.asking import guard as guard_caller
 from jishan_server.api.asking import parts as parts_of_app
@@ -130,6 +131,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     # After Api, which registers a handler of its own.
     failures.register(app)
     for part in (
+        anomalies,
         attachments,
         audit,
         auth,

@@ -375,6 +375,21 @@ CODES: Final[dict[str, Code]] = {
         403, "不能冲正自己的积分，没有改动。", "Nobody reverses a credit of their own. Nothing was changed."
     ),
     # Rules, notice, appeals, adjustments
+    "anomaly_looked_at": Code(
+        409,
+        "已经有人看过并写了结果，没有重复记录。",
+        "Somebody has looked at this one already and said what they found. Nothing was written twice.",
+    ),
+    "anomaly_own": Code(
+        403,
+        "这件事与您本人有关，请别的工作人员来看。",
+        "This one is about yourself. Somebody else has to look at it.",
+    ),
+    "anomaly_unknown": Code(
+        404,
+        "没有找到这一条。数据可能已经更正，请刷新清单。",
+        "There is no such entry. The data may have been corrected since; please load the list again.",
+    ),
     "figures_by": Code(
         422,
         "人员数字不能按活动类别分。可以按月、小区或楼栋。",

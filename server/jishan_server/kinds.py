@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from jishan_server import attachments, demo_loading
+from jishan_server.explaining import anomalies
 from jishan_server.ledger import operations as ledger
 from jishan_server.organizations import calendar, groups, tree
 from jishan_server.people import (
@@ -129,6 +130,7 @@ BODIES: Final[dict[str, type]] = {
     "decide_adjustment": adjustments.DecideAdjustment,
     "make_rules": rule_versions.MakeRules,
     "run_expiry": expiry.RunExpiry,
+    "look_at_anomaly": anomalies.LookAtAnomaly,
     "create_machine": machines.CreateMachine,
     "make_claim_code": machines.MakeClaimCode,
     "enroll": machines.Enroll,
@@ -247,6 +249,7 @@ def kinds(
         "decide_adjustment": partial(adjustments.decide_adjustment, settings=credit_rules),
         "make_rules": partial(rule_versions.make_rules, settings=credit_rules),
         "run_expiry": partial(expiry.run_expiry, settings=credit_rules),
+        "look_at_anomaly": partial(anomalies.look_at, zone=rules.zone),
         "create_machine": machines.create_machine,
         "make_claim_code": partial(machines.make_claim_code, rules=rules),
         "enroll": partial(machines.enroll, rules=rules),

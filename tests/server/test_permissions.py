@@ -264,6 +264,17 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "explaining.get_my_explained_text": Row(MYSELF),
     "explaining.get_why_not": Row(P.RESIDENT_READ, query="first_day=2026-03-01&last_day=2026-03-31"),
     "explaining.get_my_why_not": Row(MYSELF, query="first_day=2026-03-01&last_day=2026-03-31"),
+    # what looks odd
+    "anomalies.list_anomalies": Row(Listed(P.ANOMALY_READ), query="first_day=2026-01-01&last_day=2026-03-31"),
+    "anomalies.list_anomalies#node": Row(
+        P.ANOMALY_READ, query="first_day=2026-01-01&last_day=2026-03-31&organization_id={estate}"
+    ),
+    "anomalies.look_at_anomaly": Row(
+        P.ANOMALY_DECIDE,
+        {"kind": "long_day", "day": "2026-03-02", "reason": "x"},
+        at={"anomaly_id": "unknown"},
+        hidden=True,
+    ),
     # figures
     "figures.get_service_figures": Row(
         Listed(P.STATISTICS_READ), query="first_day=2026-01-01&last_day=2026-03-31&by=estate"

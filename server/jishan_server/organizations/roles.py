@@ -71,6 +71,8 @@ class Permission(StrEnum):
     IMPORT = "import"
     EXPORT = "export"
     STATISTICS_READ = "statistics_read"
+    ANOMALY_READ = "anomaly_read"
+    ANOMALY_DECIDE = "anomaly_decide"
     REPORT_WRITE = "report_write"
     REPORT_READ = "report_read"
     REPORT_DECIDE = "report_decide"
@@ -128,6 +130,8 @@ PERMISSIONS: Final[Mapping[Permission, frozenset[Role]]] = {
     Permission.IMPORT: frozenset({_A, _S, _C}),
     Permission.EXPORT: frozenset({_A, _S, _I}),
     Permission.STATISTICS_READ: frozenset({_A, _S, _C, _P, _I}),
+    Permission.ANOMALY_READ: frozenset({_A, _S, _I}),
+    Permission.ANOMALY_DECIDE: frozenset({_A, _S}),
     Permission.REPORT_WRITE: frozenset({_A, _S, _C, _P, _B, _R}),
     Permission.REPORT_READ: frozenset({_A, _S, _C, _P, _I, _R}),
     Permission.REPORT_DECIDE: frozenset({_A, _S, _P}),

@@ -30,6 +30,33 @@ MAX_CAPS: Final = 20
 TYPE_FORM: Final = re.compile(r"[0-9a-z_-]{1,40}")
 EXPIRY_FORM: Final = re.compile(r"never|year_end|(?:months|days):[1-9][0-9]{0,4}")
 
+
+class Threshold(NamedTuple):
+    """What a scheme may set, and what holds without it."""
+
+    least: int
+    most: int
+    usual: int
+
+
+ANOMALIES: Final[Mapping[str, Threshold]] = {
+    # Minutes at two sessions at once; more than somebody stays on.
+    "overlap_minutes": Threshold(1, 240, 15),
+    # Ten hours of volunteer work in a day.
+    "day_minutes": Threshold(60, MAX_MINUTES, 600),
+    # Credits of one recorder in a month; with fewer it is chance.
+    "pair_credits": Threshold(2, 10_000, 30),
+    "night_credits": Threshold(1, 10_000, 10),
+    # Local hours: a night is from one to the other.
+    "night_from_hour": Threshold(18, 23, 23),
+    "night_to_hour": Threshold(1, 8, 5),
+    # Work is entered within ten working days.
+    "late_days": Threshold(1, 1_000, 30),
+    "late_minutes": Threshold(1, 1_000_000, 1_200),
+    "machines_minutes": Threshold(1, 120, 5),
+}
+"""From what on something is listed as odd (`explaining.anomalies`)."""
+
 One = TypeVar("One")
 Names = TypeVar("Names", bound=StrEnum)
 
@@ -135,6 +162,7 @@ class RuleSet:
     stars_hours: tuple[int, ...] = (100, 300, 600, 1000, 1500)
     adjustment_most_points: int = 100
     appeal_days: int = 30
+    anomalies: Mapping[str, int] = field(default_factory=lambda: {name: one.usual for name, one in ANOMALIES.items()})
 
     @property
     def label(self) -> str:
@@ -259,6 +287,7 @@ def read(document: object, version: int) -> RuleSet:
             "stars_hours",
             "adjustment_most_points",
             "appeal_days",
+            "anomalies",
         },
     )
     rounding = _fields(top["rounding"], "rounding", {"step_minutes", "minutes", "points"}, set())
@@ -288,6 +317,7 @@ def read(document: object, version: int) -> RuleSet:
         stars_hours=stars,
         adjustment_most_points=_number(0, MAX_POINTS)(top.get("adjustment_most_points", 100), "adjustment_most_points"),
         appeal_days=_number(1, 365)(top.get("appeal_days", 30), "appeal_days"),
+        anomalies=_thresholds(top.get("anomalies", {})),
     )
 
 
@@ -380,6 +410,14 @@ def _caps(top: Mapping[str, object], name: str, units: Sequence[Unit], spans: Se
         return Cap(unit, per, _number(1, 10_000_000)(known["most"], f"{place}.most"))
 
     return _each(top.get(name, []), name, read_cap)
+
+
+def _thresholds(found: object) -> dict[str, int]:
+    known = _fields(found, "anomalies", set(), set(ANOMALIES))
+    return {
+        name: _number(one.least, one.most)(known.get(name, one.usual), f"anomalies.{name}")
+        for name, one in ANOMALIES.items()
+    }
 
 
 def _expiry(found: object) -> str:

@@ -39,10 +39,14 @@ none begins there. It never waits for more than the longest frame."""
 
 
 class Cutter:
-    """The frames it finds do not depend on how the stream was cut into reads, unless `measure` says so."""
+    """The frames it finds do not depend on how the stream was cut into reads, unless `measure` says so.
 
-    def __init__(self, measure: Measure) -> None:
+    `measure` sees `longest_bytes` at most: so long is the longest frame.
+    """
+
+    def __init__(self, measure: Measure, longest_bytes: int) -> None:
         self._measure = measure
+        self._longest_bytes = longest_bytes
         self._buffer = bytearray()
         self._bad = bytearray()
         self._why = NO_FRAME
@@ -66,7 +70,8 @@ class Cutter:
     def _cut(self, *, at_end: bool) -> list[bytes | BadBytes]:
         found: list[bytes | BadBytes] = []
         while self._buffer:
-            size = self._measure(bytes(self._buffer))
+            beginning = bytes(self._buffer[: self._longest_bytes])
+            size = self._measure(beginning)
             if size is None and not at_end:
                 break
             if isinstance(size, int):
@@ -74,10 +79,7 @@ class Cutter:
                 found.append(bytes(self._buffer[:size]))
                 del self._buffer[:size]
             else:
-                self._skip(size or Broken("incomplete", f"{len(self._buffer)} bytes of a frame"), found)
-        # What is bad for certain is handed out now: a count must not wait for the next good frame.
-        if not self._buffer:
-            self._flush(found)
+                self._skip(size or Broken("incomplete", f"{len(beginning)} bytes of a frame"), found)
         return found
 
     def _skip(self, why: Broken, found: list[bytes | BadBytes]) -> None:

@@ -205,7 +205,7 @@ Answer = OpenAnswer | Contact | ContactChanged | Contacts
 
 def reader(profile: LockBoardProfile) -> Cutter:
     """Cuts what passes the line into whole frames; either direction, or both."""
-    return Cutter(partial(_measure, state_bytes=profile.state_bytes))
+    return Cutter(partial(_measure, state_bytes=profile.state_bytes), profile.state_bytes + 4)
 
 
 def read_command(frame: bytes) -> Command | None:

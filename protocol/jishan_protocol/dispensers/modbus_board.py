@@ -229,7 +229,7 @@ def read_climate(message: Message) -> Climate | None:
 
 def reader() -> Cutter:
     """Cuts what passes the line into whole frames; either direction, or both."""
-    return Cutter(_measure)
+    return Cutter(_measure, 9 + 2 * MAX_REGISTERS)
 
 
 def read(frame: bytes) -> Message:

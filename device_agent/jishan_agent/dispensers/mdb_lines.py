@@ -29,8 +29,11 @@ from jishan_agent.dispensers import base
 from jishan_protocol.dispensers import mdb_lines as mdb
 from jishan_protocol.errors import ProtocolError
 
-ANSWER_MS: Final = 2_000
+ANSWER_MS: Final = 1_000
 """The adapter answers a command in milliseconds; a longer silence is a lost line, or nobody there."""
+
+MAX_SENDS: Final = 5
+"""So often is one step of the set-up said before all of it begins anew. None of them does anything twice."""
 
 AGAIN_MS: Final = 3_000
 """Pause before an adapter that did not answer is spoken to again."""
@@ -40,6 +43,9 @@ PING_MS: Final = 5_000
 
 MAX_UNANSWERED: Final = 3
 """So many pings without a line of any kind, and the adapter is gone."""
+
+ENABLE_MS: Final = 30_000
+"""A machine that has not enabled us by then is off, or open, or the line that said so was lost: begin again with it."""
 
 REQUEST_MS: Final = 180_000
 """A request that nobody has ended by then (a choice and its answer take 45 s) is denied."""
@@ -122,10 +128,12 @@ class MdbDispenser:
         self._script: deque[mdb.Message] = deque()
         self._asked: mdb.Message | None = None
         self._asked_at_ms = 0
+        self._sends = 0
         self._speak_at_ms = 0
         self._heard_ms = 0
         self._unanswered = 0
         self._state: mdb.BusState | None = None
+        self._not_enabled_since_ms = 0
         self._in_session = False
         self._request: _Request | None = None
         self._flight: _Flight | None = None
@@ -512,11 +520,18 @@ class MdbDispenser:
     # The adapter: there, set up, still on.
 
     def _watch_link(self, now_ms: int) -> None:
+        if self._link is not _Link.ON or self._state is mdb.BusState.ENABLED:
+            self._not_enabled_since_ms = now_ms
+        elif now_ms - self._not_enabled_since_ms >= ENABLE_MS and (self._is_resting or not self._is_in_hand):
+            self._set_up(now_ms)
         if self._asked is not None and now_ms - self._asked_at_ms >= ANSWER_MS:
-            self._asked = None
             self._unanswered += 1
-            if self._link is not _Link.ON:
-                self._link, self._speak_at_ms = _Link.AWAY, now_ms + AGAIN_MS
+            if self._link is _Link.SETTING_UP:
+                self._say_again(self._asked, now_ms)
+                return
+            self._asked = None
+            if self._link is _Link.AWAY:
+                self._speak_at_ms = now_ms + AGAIN_MS
             elif self._unanswered >= MAX_UNANSWERED:
                 self._lost("adapter_gone", now_ms)
         if self._asked is not None:
@@ -525,18 +540,28 @@ class MdbDispenser:
             self._ask(mdb.Identify(), now_ms)
         elif self._link is _Link.ON and now_ms - max(self._heard_ms, self._asked_at_ms) >= PING_MS:
             # "cashless is on" says that nobody has pulled its plug. In a vend nothing is said that could disturb it.
-            is_calm = self._request is None and self._flight is None
+            is_calm = self._request is None and not self._is_in_hand
             self._ask(mdb.SwitchOn() if is_calm else mdb.Identify(), now_ms)
 
     def _ask(self, message: mdb.Message, now_ms: int) -> None:
-        self._asked, self._asked_at_ms = message, now_ms
+        self._asked, self._asked_at_ms, self._sends = message, now_ms, 1
         self._send(message)
+
+    def _say_again(self, step: mdb.Message, now_ms: int) -> None:
+        """A step of the set-up, or its answer, was lost or spoilt."""
+        if self._sends >= MAX_SENDS:
+            # An adapter that does not take the settings could ask for other prices: nothing is sold with it.
+            self._link, self._asked, self._speak_at_ms = _Link.AWAY, None, now_ms + AGAIN_MS
+            return
+        self._asked_at_ms = now_ms
+        self._sends += 1
+        self._send(step)
 
     def _set_up(self, now_ms: int) -> None:
         """Off, the settings, on."""
         profile = self._profile
         confirm_s = max(CONFIRM_S, profile.longest_vend_ms // 1000)
-        self._link, self._state = _Link.SETTING_UP, None
+        self._link, self._state, self._not_enabled_since_ms = _Link.SETTING_UP, None, now_ms
         self._script = deque(
             (
                 mdb.SwitchOff(),
@@ -556,14 +581,14 @@ class MdbDispenser:
         asked = self._asked
         if asked is None or not _answers(asked, message):
             return
+        if isinstance(message, mdb.Refused | mdb.NotUnderstood) and message not in (mdb.ALREADY_ON, mdb.ALREADY_OFF):
+            self._say_again(asked, now_ms)
+            return
         self._asked = None
         if self._link is _Link.AWAY:
             self._begin_set_up(now_ms)
         elif self._link is _Link.SETTING_UP:
-            if isinstance(asked, mdb.Configure) and not isinstance(message, mdb.SettingTaken):
-                # An adapter that does not take the settings could ask for other prices: nothing is sold with it.
-                self._link, self._speak_at_ms = _Link.AWAY, now_ms + AGAIN_MS
-            elif self._script:
+            if self._script:
                 self._ask(self._script.popleft(), now_ms)
             else:
                 self._link = _Link.ON
@@ -596,6 +621,5 @@ def _answers(asked: mdb.Message, message: mdb.Message) -> bool:
         case mdb.SwitchOn():
             return isinstance(message, mdb.WentOn) or message == mdb.ALREADY_ON
         case _:
-            return isinstance(message, mdb.SettingTaken | mdb.NotUnderstood) or (
-                isinstance(message, mdb.Refused) and message.command != "VEND"
-            )
+            is_refused = isinstance(message, mdb.Refused) and message.command != "VEND" and message != mdb.ALREADY_OFF
+            return is_refused or isinstance(message, mdb.SettingTaken | mdb.NotUnderstood)

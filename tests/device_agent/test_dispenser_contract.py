@@ -70,8 +70,6 @@ WORLDS: dict[str, World] = {
     "lock-board-reporting": replace(LOCKS, profile="reporting"),
     "lock-board-keyless": replace(LOCKS, profile="keyless"),
     "mdb": MDB,
-    "mdb-old": replace(MDB, profile="old"),
-    "mdb-deny-by-vend": replace(MDB, profile="deny-by-vend"),
     "mdb-no-drop-sensor": replace(MDB, profile="no-drop-sensor", lies=MDB.lies | {"no_drop"}),
     "mdb-credit-first": replace(MDB, profile="credit-first", begins=True),
     "mdb-old-credit-first": replace(MDB, profile="old-credit-first", begins=True),

@@ -90,6 +90,7 @@ SHELLS: Final = {
     "jishan_agent.enrolment": "asks the server over HTTPS",
     "jishan_agent.journal": "fills the reserve file with random bytes",
     "jishan_agent.loop": "the agent's only clock, and the threads of its serial ports",
+    "jishan_agent.mqtt_port": "the MQTT connection to a board, and its thread",
     "jishan_agent.uplink": "the agent's MQTT connection",
     "jishan_server.api.asking": "draws the id of a request that has none",
     "jishan_server.api.auth": "draws tokens",
@@ -112,6 +113,7 @@ SHELLS: Final = {
     "jishan_sim.demo_stage": "starts real programs",
     "jishan_sim.demo_story": "plays in real time",
     "jishan_sim.machine": "the simulator's only clock",
+    "jishan_sim.mqtt_port": "a board's MQTT connection, and its thread",
     "jishan_sim.ports": "the simulator's lines",
 }
 

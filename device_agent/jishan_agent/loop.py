@@ -22,6 +22,7 @@ import structlog
 
 from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke, Status
 from jishan_agent.dispensers.base import Dispenser
+from jishan_agent.mqtt_port import MqttPort
 from jishan_agent.readers.serial_cards import CardReader, Tapped
 from jishan_agent.readers.serial_keypad import Keypad
 from jishan_agent.vending import Identified
@@ -153,7 +154,7 @@ class Port:
 
 WireMaker = Callable[[str, int, Callable[[bytes], None], Callable[[], None]], Wire]
 
-WIRES: Final[dict[str, WireMaker]] = {}
+WIRES: Final[dict[str, WireMaker]] = {"mqtt": MqttPort, "mqtts": MqttPort}
 """What a port's address leads to, by its scheme; everything else is for pyserial."""
 
 

@@ -1,8 +1,9 @@
 """Where a simulated machine is plugged in: a pseudo terminal, a TCP listener, or a real serial port.
 
 `pty` makes a new pseudo terminal; `tcp:HOST:PORT` listens (0 picks a free port) and serves one peer at a time, which
-pyserial opens as `socket://HOST:PORT`; anything else is a port or URL of pyserial: `/dev/ttyUSB0`, `COM5`,
-`rfc2217://...`. Nothing here waits: `read` gives what is there. As on a real line, what nobody takes is lost.
+pyserial opens as `socket://HOST:PORT`; `mqtt://HOST:PORT/BOARD?secrets=FILE` is a board at a broker; anything else is a
+port or URL of pyserial: `/dev/ttyUSB0`, `COM5`, `rfc2217://...`. Nothing here waits: `read` gives what is there. As on
+a real line, what nobody takes is lost.
 """
 
 from __future__ import annotations
@@ -186,7 +187,14 @@ class SerialPort:
         self._port.close()
 
 
-OPENERS: Final[dict[str, Callable[[str], Port]]] = {}
+def _mqtt_port(url: str) -> Port:
+    # Imported here: nothing else of the simulator needs an MQTT library.
+    from jishan_sim.mqtt_port import MqttPort
+
+    return MqttPort(url)
+
+
+OPENERS: Final[dict[str, Callable[[str], Port]]] = {"mqtt": _mqtt_port, "mqtts": _mqtt_port}
 """What opens an address, by its scheme; everything else is pyserial's."""
 
 

@@ -345,6 +345,8 @@ def unseal(payload: bytes, board_id: str, direction: Direction, key: bytes) -> b
     right = envelope.mac_of(key, direction, topic(board_id, direction), content)
     if not hmac.compare_digest(right.encode(), claimed):
         raise ProtocolError("forged", "the board's key does not make that MAC")
+    if b"\n" in content:
+        raise ProtocolError("malformed", "a message is one line")
     return content
 
 

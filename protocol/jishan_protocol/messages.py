@@ -34,6 +34,7 @@ Token = Annotated[str, re.compile(r"[0-9A-Za-z_=.:-]{1,600}")]
 Count = Annotated[int, range(0, MAX_INTEGER)]
 Positive = Annotated[int, range(1, MAX_INTEGER)]
 Points = Annotated[int, range(1, MAX_POINTS + 1)]
+Change = Annotated[int, range(-MAX_INTEGER, MAX_INTEGER)]
 Selection = Annotated[int, range(0, 10_000)]
 Tenths = Annotated[int, range(-1000, 2000)]
 
@@ -51,6 +52,17 @@ class Authorize:
     planogram_version: Count
     product_id: Id
     points: Points
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Whose card is this, and what is new for them? Before a choice; the credential is sealed for `greet_id`.
+
+    The answer is nice to have: nothing waits for it, and there may be none.
+    """
+
+    greet_id: Id
+    credential: Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +197,17 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Greeting:
+    """What to tell the person whose card it is: `points_changed` since their last tap, null at the first one."""
+
+    greet_id: Id
+    resident_label: Text
+    available_points: Count
+    points_changed: Change | None
+    unread_messages: Count
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """Everything up to `upto` is committed; of it, `rejected` was kept for a person and not applied.
 
@@ -222,7 +245,7 @@ class Desired:
     blocked_cards: tuple[Id, ...]
 
 
-AskMessage = Authorize
+AskMessage = Authorize | Greet
 OutboxMessage = (
     NotStarted
     | VendStarted
@@ -234,11 +257,11 @@ OutboxMessage = (
     | Fault
     | Reported
 )
-Answer = Approved | Denied | Found
+Answer = Approved | Denied | Found | Greeting
 Message = AskMessage | Heartbeat | OutboxMessage | Answer | Ack | Desired
 
 MESSAGES: Final[dict[str, dict[str, type[Any]]]] = {
-    "ask": {"authorize": Authorize},
+    "ask": {"authorize": Authorize, "greet": Greet},
     "beat": {"heartbeat": Heartbeat},
     "outbox": {
         "not_started": NotStarted,
@@ -251,7 +274,7 @@ MESSAGES: Final[dict[str, dict[str, type[Any]]]] = {
         "fault": Fault,
         "reported": Reported,
     },
-    "answer": {"approved": Approved, "denied": Denied, "found": Found},
+    "answer": {"approved": Approved, "denied": Denied, "found": Found, "greeting": Greeting},
     "ack": {"ack": Ack},
     "desired": {"desired": Desired},
 }

@@ -26,6 +26,7 @@ GOOD: list[tuple[str, messages.Message, int | None]] = [
         messages.Authorize(REDEMPTION, "c2VhbGVk", 13, 4, "soap", 2),
         None,
     ),
+    ("ask", messages.Greet("9c8d7e5b1f0c9d8e7a6b5c4d3e2f1a0b", "c2VhbGVk"), None),
     (
         "beat",
         messages.Heartbeat(9, True, "", "idle", "closed", 231, 0, 41, 4, "0.1.0", "xy"),
@@ -43,6 +44,7 @@ GOOD: list[tuple[str, messages.Message, int | None]] = [
     ("answer", messages.Approved(REDEMPTION, APPROVAL, 20, 37, "王*华"), None),
     ("answer", messages.Denied(REDEMPTION, "not_enough_points", "积分不够", "Not enough points"), None),
     ("answer", messages.Found(REDEMPTION, "voided"), None),
+    ("answer", messages.Greeting("9c8d7e5b1f0c9d8e7a6b5c4d3e2f1a0b", "王*华", 37, -2, 1), None),
     ("ack", messages.Ack(50, (45,), "a1b2c3d4", 1_790_000_000_000, None), None),
     (
         "desired",
@@ -98,7 +100,7 @@ def vectors() -> dict[str, Any]:
     add("another machine's topic", "outbox", started, "forged", topic=topics.up(SHARD, "m9z9z9", "outbox"))
     add("an answer sent back up", "outbox", answer, "forged", "the direction and topic are signed too")
     add("a MAC in capital letters", "outbox", started[:64].upper() + started[64:], "forged", "hex digits are small")
-    add("a key id that is not the key's", "outbox", _sealed("outbox", GOOD[4][1], 44, key_id=2), "forged")
+    add("a key id that is not the key's", "outbox", _sealed("outbox", GOOD[5][1], 44, key_id=2), "forged")
     add("no full stop", "outbox", started[:64] + started[65:], "malformed")
     add("empty", "outbox", b"", "malformed")
     add("not JSON", "outbox", _signed("outbox", b"{'v':1}"), "malformed")

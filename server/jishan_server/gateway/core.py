@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -29,10 +29,21 @@ from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 from jishan_protocol import topics
 from jishan_protocol.envelope import Envelope, Session, seal, unseal
 from jishan_protocol.errors import ProtocolError
-from jishan_protocol.messages import Ack, Authorize, Heartbeat, Message, OutboxMessage, decode, encode
+from jishan_protocol.messages import (
+    Ack,
+    Authorize,
+    Greet,
+    Greeting,
+    Heartbeat,
+    Message,
+    OutboxMessage,
+    decode,
+    encode,
+)
 from jishan_protocol.sealing import open_credential
 from jishan_server.db import is_the_worlds, to_ms
 from jishan_server.people.credentials import Prepared, unverified
+from jishan_server.people.greetings import MAX_GREETS_PER_MINUTE, greet
 from jishan_server.vending import tables
 from jishan_server.vending.changes import Changes, bump_desired, settle_alerts, write
 from jishan_server.vending.machines import RESTORE_STEP, desired_documents, fork
@@ -74,7 +85,7 @@ class Incoming:
     # Of the bytes as sent, and, for an outbox message, of what its sequence number stands for.
     sha256_hex: str
     content_hash: str
-    # For an `authorize`: the opened credential, its PIN verified or not yet.
+    # For an `authorize` or `greet`: the opened credential, its PIN verified or not yet.
     prepared: Prepared | None
 
 
@@ -94,6 +105,7 @@ class Gateway:
         self.refused: Counter[str] = Counter()
         self.kinds: Kinds = {LINK: Kind(run_batch=self.run_batch)}
         self._queue: deque[Operation] = deque()
+        self._greets: dict[str, deque[datetime]] = {}
 
     def read(self, topic: str, payload: bytes) -> Incoming | None:
         """Check and open one message; None, and counted, if it is refused. Needs no database."""
@@ -131,8 +143,17 @@ class Gateway:
 
     def run_batch(self, connection: Connection, operations: Sequence[Operation], now: datetime) -> list[Outcome]:
         """Run a batch of messages: the writer's mass kind `link`. Each outcome's value is an `Answered`."""
-        answered = _Batch(connection, [operation.body for operation in operations], self.vending, now).run()
+        incoming = [operation.body for operation in operations]
+        answered = _Batch(connection, incoming, self.vending, now, self._may_greet).run()
         return [Outcome(one, None, replayed=False) for one in answered]
+
+    def _may_greet(self, machine_id: str, now: datetime) -> bool:
+        """Whether a machine may ask for one more greeting in this minute; counts it if so."""
+        lately = self._greets.setdefault(machine_id, deque(maxlen=MAX_GREETS_PER_MINUTE))
+        if len(lately) == MAX_GREETS_PER_MINUTE and now - lately[0] < timedelta(minutes=1):
+            return False
+        lately.append(now)
+        return True
 
     def _refuse(self, reason: str, about: str, detail: str) -> None:
         self.refused[reason] += 1
@@ -157,9 +178,12 @@ def _open(topic: str, payload: bytes, vending: Vending) -> Incoming:
         if address.kind != "outbox":
             raise
         problem = Rejection(error.reason, error.detail)
-    if isinstance(message, Authorize):
+    if isinstance(message, Authorize | Greet):
         key = vending.keys.machine_key(address.machine_id, envelope.key_id)
-        credential = open_credential(key, message.redemption_id, message.credential)
+        bound_to = message.redemption_id if isinstance(message, Authorize) else message.greet_id
+        credential = open_credential(key, bound_to, message.credential)
+        if isinstance(message, Greet) and (credential.card is None or credential.pin is not None):
+            raise ProtocolError("bad_credential", "a greeting takes a card alone")
         prepared = unverified(credential, vending.hashing)
     content_hash = _content_hash(envelope) if address.kind == "outbox" else ""
     return Incoming(address, envelope, message, problem, opened.sha256_hex, content_hash, prepared)
@@ -201,7 +225,15 @@ class _Lane:
 class _Batch:
     """One batch in one transaction. `run` is the order of things; the rest is one step each."""
 
-    def __init__(self, connection: Connection, incoming: Sequence[Incoming], vending: Vending, now: datetime) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        incoming: Sequence[Incoming],
+        vending: Vending,
+        now: datetime,
+        may_greet: Callable[[str, datetime], bool],
+    ) -> None:
+        self.may_greet = may_greet
         self.connection = connection
         self.incoming = incoming
         self.vending = vending
@@ -220,7 +252,9 @@ class _Batch:
         self._note_sessions()
         reports = self._take_outbox(seen)
         self._apply(reports)
-        self._ask([index for index in self._left("ask") if self._is_timely(index)])
+        asked = [index for index in self._left("ask") if self._is_timely(index)]
+        self._ask([index for index in asked if isinstance(self.incoming[index].message, Authorize)])
+        self._greet([index for index in asked if isinstance(self.incoming[index].message, Greet)])
         self._beat([index for index in self._left("beat") if self._is_timely(index)])
         self._write_machines()
         self._acknowledge()
@@ -428,6 +462,31 @@ class _Batch:
         answers = authorize(self.connection, questions, self.machines, self.vending, self.now)
         for index, answer in zip(asked, answers, strict=True):
             self._say(index, "answer", answer)
+
+    def _greet(self, asked: Sequence[int]) -> None:
+        """Answer greetings, after whatever redeems. None of them fails anything else: at worst there is no answer."""
+        asked = [index for index in asked if self._may_be_greeted(index)]
+        prepared = [one for index in asked if (one := self.incoming[index].prepared) is not None]
+        if not prepared:
+            return
+        try:
+            with self.connection.begin_nested():
+                greeted = greet(self.connection, prepared, self.now)
+        except Exception as error:
+            if is_the_worlds(error):
+                raise
+            log.exception("cannot_greet")
+            return
+        for index, told in zip(asked, greeted, strict=True):
+            message = self.incoming[index].message
+            if told is not None and isinstance(message, Greet):
+                self._say(index, "answer", Greeting(message.greet_id, *told))
+
+    def _may_be_greeted(self, index: int) -> bool:
+        is_permitted = self.may_greet(self.incoming[index].address.machine_id, self.now)
+        if not is_permitted:
+            self.refused[index] = "too_many_greets"
+        return is_permitted
 
     def _beat(self, beats: Sequence[int]) -> None:
         newest: dict[str, int] = {}

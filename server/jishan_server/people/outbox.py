@@ -124,12 +124,11 @@ def claim(
 def _plan(connection: Connection, channels: Collection[str], now: datetime) -> None:
     """Put what was told since the mark into the outbox of those who chose a channel."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    made = dialect.insert(message_marks).values(id=1, message_number=0).on_conflict_do_nothing()
+    if connection.scalar(select(message_marks.c.id)) is None:
+        connection.execute(dialect.insert(message_marks).values(id=1, message_number=0).on_conflict_do_nothing())
     mark = connection.scalar(select(message_marks.c.message_number).with_for_update(skip_locked=True))
     if mark is None:
-        # The very first time; or another gateway is planning.
-        connection.execute(made)
-        return
+        return  # Another gateway is planning.
     window = select(_m.number).where(_m.number > mark).order_by(_m.number).limit(MAX_PLANNED).subquery()
     upto = connection.scalar(select(func.max(window.c.number)))
     if upto is None:

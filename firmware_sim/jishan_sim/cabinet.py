@@ -199,6 +199,11 @@ class Cabinet:
         slot.stuck = False
         self.revision += 1
 
+    def set_price(self, selection: int, price: int) -> None:
+        """A person sets what the machine itself asks for an item. KeyError for a slot that is none."""
+        self.slots[selection].price = price
+        self.revision += 1
+
     def count_sale(self, selection: int) -> None:
         """The controller counts one vend, as far as its firmware does."""
         slot = self.slots[selection]

@@ -44,6 +44,10 @@ REFILL: Final = _schema(
     selection=fields.Integer(strict=True, load_default=None, allow_none=True, validate=_SELECTION),
     items=fields.Integer(strict=True, load_default=None, allow_none=True, validate=Range(0, 255)),
 )
+PRICE: Final = _schema(
+    selection=fields.Integer(strict=True, required=True, validate=_SELECTION),
+    points=fields.Integer(strict=True, required=True, validate=Range(0, 2**16 - 3)),
+)
 LOG: Final = _schema(limit=fields.Integer(load_default=DEFAULT_LOG_FRAMES, validate=Range(1, MAX_LOG_FRAMES)))
 MONEY: Final = _schema(
     mode=fields.Integer(strict=True, load_default=1, validate=Range(1, 9)),
@@ -129,6 +133,15 @@ def create_app(machine: Machine) -> Flask:
             for selection in list(slots) if body["selection"] is None else [body["selection"]]:
                 face.cabinet.refill(selection, body["items"])
                 face.report(selection, now_ms)
+        return {"ok": True}
+
+    @app.post("/price")
+    def price() -> ResponseReturnValue:
+        body = _checked(PRICE, _json())
+        with machine.at_work() as (face, _):
+            if body["selection"] not in face.cabinet.slots:
+                raise Invalid({"selection": f"there is no slot {body['selection']}"})
+            face.cabinet.set_price(body["selection"], body["points"])
         return {"ok": True}
 
     @app.post("/money")

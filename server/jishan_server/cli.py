@@ -30,6 +30,7 @@ from jishan_server.gateway.access import write_mosquitto_files
 from jishan_server.instants import iso
 from jishan_server.ledger import verify as verifying
 from jishan_server.ledger.store import closed_days
+from jishan_server.messaging import trying
 from jishan_server.organizations.roles import SYSTEM, Role
 from jishan_server.organizations.tree import CreateOrganization
 from jishan_server.people.residents import BindCard, CreateResident, SetPin, hashed_card, hashed_pin
@@ -307,6 +308,7 @@ def confirm_date(date: datetime) -> None:
 
 main.add_command(files_cli.import_)
 main.add_command(files_cli.export)
+main.add_command(trying.messages)
 
 
 @main.group()

@@ -36,6 +36,7 @@ from jishan_server.organizations.roles import PERMISSIONS, SYSTEM, Permission, R
 from jishan_server.organizations.tree import CreateOrganization
 from jishan_server.people.hashing import token_hash
 from jishan_server.people.memberships import AddMembership
+from jishan_server.people.message_tables import message_sendings
 from jishan_server.people.messages import DisputeMessage
 from jishan_server.people.sessions import RESIDENT_PREFIX
 from jishan_server.people.staff import CreateStaff, Grant
@@ -124,6 +125,12 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "messages.list_messages": Row(P.MESSAGE_READ),
     "messages.list_disputed_messages": Row(Listed(P.MESSAGE_READ)),
     "messages.answer_dispute": Row(P.MESSAGE_READ, {"words": "x"}, at={"number": "{message}"}),
+    "messages.get_my_preferences": Row(MYSELF),
+    "messages.put_my_preferences": Row(MYSELF, {"channels": []}),
+    "messages.get_preferences": Row(P.MESSAGE_READ),
+    "messages.put_preferences": Row(P.RESIDENT_WRITE, {"channels": []}),
+    "messages.list_failed_messages": Row(Listed(P.MESSAGE_READ)),
+    "messages.resend_message": Row(P.MESSAGE_READ, at={"number": "{sending}"}),
     # consent, privacy, double records
     "personal.list_consent_texts": Row(Listed(P.RULES_READ)),
     "personal.create_consent_text": Row(
@@ -551,11 +558,17 @@ def attachments_of(office: Office, known: dict[str, str]) -> None:
 
 
 def messages_of(office: Office, known: dict[str, str]) -> None:
-    """Two messages of the resident's, one of them disputed."""
+    """Two messages of the resident's, one of them disputed, and one that could not be sent."""
     found = office.ok("GET", f"/residents/{known['resident']}/messages", as_="admin")["items"]
     known["message"], known["second_message"] = str(found[0]["number"]), str(found[1]["number"])
     body = DisputeMessage(SYSTEM, known["resident"], found[0]["number"])
     office.parts.writer.call(Operation("walk-dispute", "dispute_message", body))
+    row = {"channel": "sms", "state": "failed", "is_urgent": False, "tries": 9, "problem": "unreachable"}
+    at = {"planned_at": office.now, "due_at": office.now, "ended_at": office.now}
+    with writing(office.parts.engine) as connection:
+        place = {"message_number": found[0]["number"], "resident_id": known["resident"]}
+        made = connection.execute(insert(message_sendings).values(row | at | place))
+    known["sending"] = str(made.inserted_primary_key[0])
 
 
 def imports_of(office: Office, known: dict[str, str]) -> None:

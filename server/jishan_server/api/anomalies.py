@@ -25,18 +25,18 @@ class AnomaliesWanted(Strict):
     is_looked_at = fields.Boolean(load_default=None)
 
 
-class Look(Strict):
+class NewLook(Strict):
     kind = fields.String(required=True, validate=KIND)
     day = Day(required=True)
     reason = Text(MAX_REASON, required=True)
 
 
-class Evidence(Schema):
+class AnomalyRow(Schema):
     type = fields.String()
     id = fields.String()
 
 
-class Concerned(Schema):
+class AnomalyPerson(Schema):
     id = fields.String()
     name = fields.String()
 
@@ -50,9 +50,9 @@ class Anomaly(Schema):
     zh = fields.String()
     en = fields.String()
     numbers = fields.Dict(keys=fields.String(), values=fields.Integer())
-    evidence = fields.List(fields.Nested(Evidence))
-    residents = fields.List(fields.Nested(Concerned))
-    staff = fields.List(fields.Nested(Concerned))
+    evidence = fields.List(fields.Nested(AnomalyRow))
+    residents = fields.List(fields.Nested(AnomalyPerson))
+    staff = fields.List(fields.Nested(AnomalyPerson))
     looked_by = fields.String(allow_none=True)
     looked_at = fields.String(allow_none=True)
     reason = fields.String(allow_none=True)
@@ -68,15 +68,15 @@ class Anomalies(Schema):
 @anomalies.answers(200, Anomalies)
 def list_anomalies(wanted: dict[str, Any]) -> dict[str, Any]:
     """What looks odd in a span of at most 92 days, newest first, each with the rows that show it."""
-    days = {"first": date.fromisoformat(wanted.pop("first_day")), "last": date.fromisoformat(wanted.pop("last_day"))}
-    asked = looking.Wanted(**days, **wanted)
+    first, last = (date.fromisoformat(wanted[name]) for name in ("first_day", "last_day"))
+    asked = looking.Wanted(first, last, wanted["kind"], wanted["organization_id"], wanted["is_looked_at"])
     found = looking.anomalies(reading(), actor(), asked, parts().clock(), parts().vending.rules.zone)
     note_access("anomalies", people=len({one["id"] for item in found["items"] for one in item["residents"]}))
     return found
 
 
 @anomalies.post("/anomalies/<id:anomaly_id>/look")
-@anomalies.takes(Look)
+@anomalies.takes(NewLook)
 @anomalies.answers(200, Anomaly)
 def look_at_anomaly(look: dict[str, Any], anomaly_id: str) -> dict[str, Any]:
     """Say that you have looked at one, and what you found; once, and not at what you are part of."""

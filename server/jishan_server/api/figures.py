@@ -31,13 +31,13 @@ class FiguresWanted(ReviewsWanted):
     by = fields.String(load_default=By.MONTH.value, validate=validate.OneOf([by.value for by in By]))
 
 
-class Named(Schema):
+class NamedFigure(Schema):
     key = fields.String(metadata={"description": "A month, a code, an id, or an estate's id, a slash and a building."})
     name_zh = fields.String()
     name_en = fields.String()
 
 
-class ServiceFigure(Named):
+class ServiceFigure(NamedFigure):
     minutes = fields.Integer()
     points = fields.Integer()
     people = fields.Integer()
@@ -45,28 +45,28 @@ class ServiceFigure(Named):
     spent_points = fields.Integer(allow_none=True)
 
 
-class PeopleFigure(Named):
+class PeopleFigure(NamedFigure):
     registered = fields.Integer()
     new = fields.Integer()
     active = fields.Integer()
     inactive = fields.Integer()
 
 
-ReviewsFigure = Named.from_dict({name: fields.Integer() for name in counting.REVIEWS}, name="ReviewsFigure")
+ReviewsFigure = NamedFigure.from_dict({name: fields.Integer() for name in counting.REVIEWS}, name="ReviewsFigure")
 
 
-class Span(Schema):
+class FigureSpan(Schema):
     first_day = fields.String()
     last_day = fields.String()
     by = fields.String()
 
 
-class ServiceFigures(Span):
+class ServiceFigures(FigureSpan):
     items = fields.List(fields.Nested(ServiceFigure))
     total = fields.Nested(ServiceFigure)
 
 
-class PeopleFigures(Span):
+class PeopleFigures(FigureSpan):
     items = fields.List(fields.Nested(PeopleFigure))
     total = fields.Nested(PeopleFigure)
 

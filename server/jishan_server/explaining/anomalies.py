@@ -1,7 +1,7 @@
 """What looks odd and should be looked at by a person: a list with the evidence, never a score of anybody.
 
 Each kind is one look at rows that are there, between local days, by the thresholds of the rules of today (`anomalies`
-in the document, `rules.ANOMALIES`). Every one may be right: who has looked writes down what they found, and nobody looks
+in the document, `rules.ANOMALIES`). Every one may be right: who looked writes down what they found, and nobody looks
 at one that they are part of themselves. What is found is the same whatever the span it is looked for in.
 
 two_places: one person at two sessions at once. long_day: more minutes in a day than anybody works. same_pair: all of
@@ -29,7 +29,7 @@ from jishan_server.organizations import tree
 from jishan_server.organizations.roles import PERMISSIONS, Permission, permit, scope
 from jishan_server.organizations.tables import staff_roles
 from jishan_server.people.credentials import masked
-from jishan_server.people.merging import is_same_person
+from jishan_server.people.one_person import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import residents, staff
 from jishan_server.vending.tables import redemptions
@@ -314,7 +314,7 @@ def _same_pairs(asked: _Asked) -> Iterator[Seen]:
     month = func.substr(_c.day, 1, 7).label("month")
     query = (
         select(_c.estate_id, _c.recorded_by, month, func.min(_c.decided_by).label("decided_by"))
-        .add_columns(func.count().label("count"))
+        .add_columns(func.count().label("credits"))
         .where(_COUNTED, _c.decided_by.is_not(None), _c.day >= f"{first}-01", _c.day <= f"{last}-31")
         .where(_c.estate_id.in_(asked.nodes))
         .group_by(_c.estate_id, _c.recorded_by, "month")
@@ -339,7 +339,7 @@ def _same_pairs(asked: _Asked) -> Iterator[Seen]:
                 row.estate_id,
                 day_start(date.fromisoformat(f"{row.month}-01"), asked.zone),
                 (row.estate_id, row.recorded_by, row.decided_by, row.month),
-                {"count": row.count, "others": others},
+                {"count": row.credits, "others": others},
                 _credits(asked, *which),
                 staff=(row.recorded_by, row.decided_by),
             )
@@ -375,7 +375,7 @@ def _night_batches(asked: _Asked) -> Iterator[Seen]:
     bucket = _bucket(_c.decided_at).label("bucket")
     since, until = day_start(asked.first - A_DAY, asked.zone), day_start(asked.last + A_DAY, asked.zone)
     query = (
-        select(_c.decided_by, _c.estate_id, bucket, func.count().label("count"))
+        select(_c.decided_by, _c.estate_id, bucket, func.count().label("credits"))
         .where(_c.decided_at >= since, _c.decided_at < until, _c.estate_id.in_(asked.nodes))
         .where(_c.state.in_([State.APPROVED, State.WAITING_CONSENT, State.FINAL, State.OBJECTED]))
         .group_by(_c.decided_by, _c.estate_id, "bucket")
@@ -385,7 +385,7 @@ def _night_batches(asked: _Asked) -> Iterator[Seen]:
         local = asked.local(_begin(row.bucket))
         night = local.date() if local.hour < to_hour else local.date() + A_DAY
         if (local.hour < to_hour or local.hour >= from_hour) and asked.has(night):
-            counts[row.decided_by, row.estate_id, night] += row.count
+            counts[row.decided_by, row.estate_id, night] += row.credits
     for (approver, estate_id, night), count in counts.items():
         if count >= asked.limits["night_credits"]:
             begin = day_start(night, asked.zone) - timedelta(hours=24 - from_hour)
@@ -409,7 +409,9 @@ def _typed_late(asked: _Asked) -> Iterator[Seen]:
     is_late = _ms(_c.recorded_at) > _ms(_c.worked_at) + timedelta(days=days) // MILLISECOND
     bucket = _bucket(_c.recorded_at).label("bucket")
     query = (
-        select(_c.recorded_by, _c.estate_id, bucket, func.count().label("count"), func.sum(_c.minutes).label("minutes"))
+        select(
+            _c.recorded_by, _c.estate_id, bucket, func.count().label("credits"), func.sum(_c.minutes).label("minutes")
+        )
         .where(_COUNTED, is_late, *asked.between(_c.recorded_at), _c.estate_id.in_(asked.nodes))
         .group_by(_c.recorded_by, _c.estate_id, "bucket")
     )
@@ -417,7 +419,7 @@ def _typed_late(asked: _Asked) -> Iterator[Seen]:
     minutes: Counter[tuple[str, str, date]] = Counter()
     for row in asked.connection.execute(query):
         key = row.recorded_by, row.estate_id, asked.local(_begin(row.bucket)).date()
-        counts[key] += row.count
+        counts[key] += row.credits
         minutes[key] += int(row.minutes or 0)
     for (recorder, estate_id, day), total in minutes.items():
         if total >= asked.limits["late_minutes"]:

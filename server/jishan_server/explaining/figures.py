@@ -147,14 +147,14 @@ def people(connection: Connection, actor: str, wanted: Wanted, zone: ZoneInfo) -
         so_far += count
         all_there, doing = (so_far if is_monthly else count), int(worked[key]["active"]) if key in worked else 0
         new = int(found["new"]) if found else 0
-        items.append(
-            _named(key, names) | {"registered": all_there, "new": new, "active": doing, "inactive": max(0, all_there - doing)}
-        )
+        items.append(_named(key, names) | _people_row(all_there, new, doing))
     counted = connection.execute(registered).mappings().one()
-    doing = int(connection.scalar(active) or 0)
-    all_there = int(counted["registered"])
-    total = {"registered": all_there, "new": int(counted["new"] or 0), "active": doing, "inactive": max(0, all_there - doing)}
+    total = _people_row(int(counted["registered"]), int(counted["new"] or 0), int(connection.scalar(active) or 0))
     return _answer(wanted, items, _named("total", {}) | total)
+
+
+def _people_row(registered: int, new: int, active: int) -> _Row:
+    return {"registered": registered, "new": new, "active": active, "inactive": max(0, registered - active)}
 
 
 class _Waiting(NamedTuple):

@@ -24,6 +24,7 @@ from jishan_server.ledger.lots import Lot, Lots, Part, lots
 from jishan_server.ledger.model import Kind, changes
 from jishan_server.organizations.roles import Permission, is_permitted, permit, resident_of_actor
 from jishan_server.people.credentials import account_of, owed_account_of
+from jishan_server.people.one_person import records_of
 from jishan_server.people.residents import estate_of
 from jishan_server.people.tables import residents
 from jishan_server.vending.tables import machines, products, redemptions
@@ -149,7 +150,8 @@ def _account(connection: Connection, account_id: str) -> _Account:
 
 def _pending_credits(connection: Connection, resident_id: str) -> Sequence[RowMapping]:
     c = credits.c
-    query = select(credits).where(c.resident_id == resident_id, c.state.in_(PENDING), c.points > 0)
+    ids = records_of(connection, resident_id)
+    query = select(credits).where(c.resident_id.in_(ids), c.state.in_(PENDING), c.points > 0)
     return connection.execute(query.order_by(c.day, c.id)).mappings().all()
 
 

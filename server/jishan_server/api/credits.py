@@ -296,7 +296,9 @@ def reverse_credit(body: dict[str, str], credit_id: str) -> dict[str, Any]:
 def correct_credit(body: dict[str, Any], credit_id: str) -> dict[str, Any]:
     """Record what is to take a final credit's place; another person approves it, and the original stays."""
     return change(
-        "correct_credit", corrections.CorrectCredit(actor=actor(), credit_id=credit_id, **body), key_required=True
+        "correct_credit",
+        corrections.CorrectCredit(actor=actor(), credit_id=credit_id, **body, salt=fresh_salt()),
+        key_required=True,
     )
 
 
@@ -313,7 +315,9 @@ def preview_session(session_id: str) -> dict[str, Any]:
 def record_session(body: dict[str, str], session_id: str) -> dict[str, Any]:
     """Record a credit for everybody who has none yet; a second time adds only those who came later."""
     return change(
-        "record_session", session_credits.RecordSession(actor(), session_id, body["reason"]), key_required=True
+        "record_session",
+        session_credits.RecordSession(actor(), session_id, body["reason"], fresh_salt()),
+        key_required=True,
     )
 
 

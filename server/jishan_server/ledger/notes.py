@@ -7,8 +7,8 @@ Source: decisions, "The ledger".
 """
 
 import hashlib
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -19,6 +19,15 @@ MIN_SALT: Final = 32
 MAX_HASHES: Final = 500
 
 
+class Note(NamedTuple):
+    """Words about a resident, with their salt: random hex digits."""
+
+    id: str
+    resident_id: str
+    words: str
+    salt: str
+
+
 def hash_of(words: str, salt: str) -> str:
     """64 hex digits: SHA-256 over the salt, U+001F and the words."""
     return hashlib.sha256(f"{salt}\x1f{words}".encode()).hexdigest()
@@ -26,10 +35,24 @@ def hash_of(words: str, salt: str) -> str:
 
 def write(connection: Connection, id: str, resident_id: str, words: str, salt: str) -> str:
     """Keep words about a resident, and give the hash for the row that they belong to. `salt`: random hex digits."""
-    assert len(salt) >= MIN_SALT, "a salt that can be guessed protects nobody"
-    hash = hash_of(words, salt)
-    connection.execute(insert(tables.notes).values(id=id, resident_id=resident_id, salt=salt, words=words, hash=hash))
+    (hash,) = write_all(connection, [Note(id, resident_id, words, salt)])
     return hash
+
+
+def write_all(connection: Connection, written: Sequence[Note]) -> list[str]:
+    """Keep many notes in one statement; the hash of each, in order."""
+    assert all(len(one.salt) >= MIN_SALT for one in written), "a salt that can be guessed protects nobody"
+    rows = [one._asdict() | {"hash": hash_of(one.words, one.salt)} for one in written]
+    if rows:
+        connection.execute(insert(tables.notes), rows)
+    return [row["hash"] for row in rows]
+
+
+def salt_for(salt: str, id: str) -> str:
+    """The salt of one of many notes that one operation writes: what it gives away of `salt` or of the others is
+    nothing, and `salt` itself is not kept.
+    """
+    return hash_of(id, salt)[:MIN_SALT]
 
 
 def read(connection: Connection, hashes: Collection[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ record is corrected, in the transaction that books the new ones.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from jishan_server import audit
 from jishan_server.errors import DomainError
-from jishan_server.ids import timed_derived_id
+from jishan_server.ids import derived_id, timed_derived_id
+from jishan_server.ledger import notes
 from jishan_server.volunteering.crediting import Work, price, record
 from jishan_server.volunteering.credits import final_credit, one
 from jishan_server.volunteering.rules import MAX_MINUTES, MAX_POINTS, Source
@@ -29,6 +30,8 @@ class CorrectCredit:
     minutes: int | None
     points: int | None
     reason: str
+    # Random, for the note with the words (`ledger.notes`).
+    salt: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 def correct_credit(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
@@ -45,6 +48,10 @@ def correct_credit(connection: Connection, operation: Operation, now: datetime) 
     work = replace(
         again(old, id, body.minutes, body.points, body.reason), corrects_id=body.credit_id, attendance_id=None
     )
+    if body.salt is not None:
+        words = f"{work.title}\n{body.reason}"
+        note = notes.write(connection, derived_id(operation.id, "note"), work.resident_id, words, body.salt)
+        work = replace(work, note=note)
     record(connection, price(connection, [work]), body.actor, now)
     noted = {"corrects": body.credit_id}
     entry = audit.Entry(body.actor, "credit_correction_recorded", ("credit", id), operation.id, noted)

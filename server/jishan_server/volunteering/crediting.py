@@ -262,7 +262,7 @@ def _finalise(
     for row in rows:
         old = corrected.get(row["corrects_id"])
         if old is not None and old["transfer_id"] is not None:
-            transfers.append((row["id"], reversal(old, row["decided_by"], "credit_corrected")))
+            transfers.append((row["id"], reversal(old, row["decided_by"], "credit_corrected", row["note"])))
         if points[row["id"]]:
             end = expires_at(versions.of(row["rule_version"]).expiry, now, settings.zone)
             transfers.append((row["id"], _posting(row, points[row["id"]], end)))

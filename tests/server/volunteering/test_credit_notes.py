@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from activity_office import Club
 from office import Office
 from sqlalchemy import select
 
@@ -36,3 +37,32 @@ def test_the_words_of_a_credit_are_bound_to_its_rows_and_forgotten_with_the_pers
         assert notes.read(connection, [post, reversal]) == {}
     assert proved(office).ok
     assert office.ok("GET", f"/credits/{made['id']}")["reason"] is None
+
+
+def test_the_words_of_a_session_and_of_a_correction_are_bound_too(office: Office) -> None:
+    club = Club(office)
+    session = club.session()
+    club.at("2026-03-03T16:30")
+    office._tokens.clear()
+    for number in (0, 1):
+        club.one(session, number)
+    office.ok("POST", f"/sessions/{session}/credits", {"reason": REASON})
+    office.ok("POST", f"/sessions/{session}/credits/approve", {}, as_="approver")
+    first, _ = office.ok("GET", f"/credits?session_id={session}")["items"]
+    wrong = {"minutes": 60, "reason": "三点就走了"}
+    corrected = office.ok("POST", f"/credits/{first['id']}/correct", wrong, as_="approver")
+    office.ok("POST", f"/credits/{corrected['id']}/approve", {}, as_="secretary")
+    t = tables.transfers.c
+    with office.parts.engine.connect() as connection:
+        hashes = connection.execute(select(t.note).order_by(t.sequence)).scalars().all()
+        words = notes.read(connection, hashes)
+        salts = connection.execute(select(tables.notes.c.salt)).scalars().all()
+    assert [words[hash] for hash in hashes] == [f"河道清理\n{REASON}"] * 2 + ["河道清理\n三点就走了"] * 2
+    assert len(set(hashes)) == len(set(salts)) == 3
+    assert proved(office).checked["notes"] == 3
+    # Forgetting one person leaves the words of the others.
+    erased = {"reason": "asked", "cannot_be_undone": True}
+    office.ok("POST", f"/residents/{first['resident_id']}/erase", erased, as_="admin")
+    with office.parts.engine.connect() as connection:
+        assert list(notes.read(connection, hashes).values()) == [f"河道清理\n{REASON}"]
+    assert proved(office).ok

@@ -196,6 +196,7 @@ class Agent:
         self._resend_at_ms = 0
         self._reserve_due_ms = 0
         self._is_clock_due = False
+        self._is_clearing_due = False
         self._is_journal_behind = False
         self._is_dispenser_online = False
         self._door = "unknown"
@@ -249,6 +250,7 @@ class Agent:
             self._reserve_due_ms = now_ms + RESERVE_AGAIN_MS
             self._journal.restore_reserve()
         self._keep_pack_number()
+        self._clear_jams(now_ms)
         if self._session is None:
             return
         if now_ms >= self._beat_due_ms:
@@ -444,6 +446,12 @@ class Agent:
                 self._log.info("drive_sent", selection=event.selection)
             case base.StrayResult():
                 self._commit((vending.Post(Fault(event.selection, "stray_result", event.code)),))
+            case base.Troubled():
+                self._commit((vending.Post(Fault(None, "dispenser_trouble", event.code)),))
+            case base.Ignored():
+                self._log.warning("ignored", code=event.code, detail=event.detail)
+            case base.Served():
+                self._log.info("served", name=event.name, is_done=event.is_done, detail=event.detail)
             case base.Restarted() if self._is_dispenser_online:
                 self._commit((vending.Post(Fault(None, "dispenser_restarted", "")),))
             case base.SelectionReported():
@@ -463,6 +471,16 @@ class Agent:
         with self._line:
             local_time = (here.year, here.month, here.day, here.hour, here.minute, here.second)
             self._dispenser.set_clock(local_time, now_ms)
+
+    def _clear_jams(self, now_ms: int) -> None:
+        """A person has looked and opened what was closed: the dispenser, too, is to let go of it, once it is idle."""
+        dispenser = self._dispenser
+        if not self._is_clearing_due or not self._is_dispenser_online or self._vending.attempt is not None:
+            return
+        self._is_clearing_due = False
+        if isinstance(dispenser, base.Serviced) and base.CLEAR_JAMS in dispenser.services:
+            with self._line:
+                dispenser.service(base.CLEAR_JAMS, None, now_ms)
 
     def _keep_pack_number(self) -> None:
         number = self._dispenser.pack_number
@@ -655,7 +673,9 @@ class Agent:
 
         self._journal.write(save)
         self._desired = desired
-        self._closures = self._journal.closures()
+        closures = self._journal.closures()
+        self._is_clearing_due |= bool(self._closures.keys() - closures.keys())
+        self._closures = closures
         self._follow_desired()
         self._log.info("desired", version=desired.version, planogram_version=desired.planogram_version)
 

@@ -274,6 +274,9 @@ def step(state: Vending, event: VendingEvent, now_ms: int, around: Surroundings)
             | base.Restarted()
             | base.StateRead()
             | base.SelectionReported()
+            | base.Ignored()
+            | base.Troubled()
+            | base.Served()
         ):
             return Step(state)
         case _:

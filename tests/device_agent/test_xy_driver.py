@@ -7,6 +7,7 @@ import pytest
 from jishan_agent.dispensers import base
 from jishan_agent.dispensers.xy import COMMAND_KEPT_MS, DRAIN_MS, XyDispenser, proof
 from jishan_protocol.dispensers import xy
+from jishan_protocol.dispensers.profiles import chosen
 
 PROFILE = xy.PROFILES["default"]
 POLL = xy.encode(xy.Frame(xy.POLL, None))
@@ -53,6 +54,8 @@ class Line:
             self.hear(ACK)
         if answer[2] == 0x51:
             self.say(xy.MachineState(0, 0, 0, 0, 5, 0, 0, 0, b"0000000001", bytes(8)))
+        if answer[2] == 0x53:
+            self.say(xy.LiftState(0))
 
     def drive(self, selection: int = 60) -> bytes:
         self.driver.vend(selection, self.now_ms + 30_000, self.now_ms)
@@ -259,6 +262,101 @@ def test_a_silent_controller_is_offline_until_it_polls_again() -> None:
             line.hear(ACK)
 
 
+def test_a_refused_choice_is_cancelled_once_and_never_in_a_vend() -> None:
+    line = Line()
+    line.driver.cancel(line.now_ms)
+    assert line.poll() == xy.write(xy.Selected(0), line.driver.pack_number, PROFILE)
+    assert line.hear(ACK) == b""
+    line.pass_ms(200)
+    assert line.poll() == ACK
+    line.driver.cancel(line.now_ms)
+    assert line.drive()[2] == 0x06, "a cancel that still waited is forgotten"
+    line.driver.cancel(line.now_ms)
+    for _ in range(20):
+        line.pass_ms(200)
+        assert line.poll() == ACK
+    silent = Line(chosen(xy.PROFILES, "ours", {"cancels_choice": False}))
+    silent.driver.cancel(silent.now_ms)
+    assert silent.poll() == ACK
+
+
+def test_a_vend_uses_the_lift_and_the_sensor_where_the_profile_has_them() -> None:
+    profile = chosen(xy.PROFILES, "lift", {"without_lift": "60", "without_drop_sensor": "61"})
+    for selection, watched, lift in ((60, True, False), (61, False, True), (62, True, True)):
+        line = Line(profile)
+        line.settle()
+        assert line.drive(selection)[5:9] == bytes([watched, lift, 0, selection])
+        line.say(xy.DispensingStatus(0x02, selection))
+        assert line.events[-1] == base.VendSucceeded(selection, watched, "xy_02")
+
+
+def test_what_heats_may_say_seconds_in_the_place_of_the_selection() -> None:
+    line = Line()
+    line.drive()
+    line.say(xy.DispensingStatus(0x22, 60))
+    for seconds in range(120, 0, -1):
+        line.pass_ms(1_000)
+        assert line.say(xy.DispensingStatus(xy.SECONDS_LEFT, seconds)) == ACK
+    assert line.say(xy.DispensingStatus(0x02, 60)) == b""
+    assert not any(isinstance(event, base.VendUnknown | base.StrayResult) for event in line.events)
+    assert line.events[-1] == base.VendSucceeded(60, True, "xy_02")
+
+
+def test_what_comes_after_a_success_is_no_other_result_unless_it_is_one() -> None:
+    line = Line()
+    line.drive()
+    line.say(xy.DispensingStatus(0x02, 60))
+    line.driver.release(line.now_ms)
+    line.driver.take_output()
+    line.events.clear()
+    for status in (0x22, xy.SECONDS_LEFT, 0x26, 0x24):
+        line.say(xy.DispensingStatus(status, 60))
+    assert line.events == []
+    line.say(xy.DispensingStatus(0x30, 60))
+    assert line.events == [base.StrayResult(60, "xy_30")]
+
+
+def test_the_interval_of_the_polls_is_set_once_the_vmc_is_there() -> None:
+    line = Line(chosen(xy.PROFILES, "ours", {"poll_interval_ms": 500}), ready=False)
+    said = []
+    for _ in range(30):
+        line.pass_ms(200)
+        answer = line.poll()
+        if answer != ACK:
+            said.append(answer[2])
+            line.hear(ACK)
+    assert said[:2] == [0x31, 0x16]
+    assert said.count(0x16) == 1
+
+
+def test_a_lift_in_trouble_is_told_once() -> None:
+    line = Line(xy.PROFILES["lift"])
+    for state in (0, 1, 3, 3, 0, 4):
+        line.say(xy.LiftState(state))
+    assert line.events == [base.Troubled("xy_lift_03"), base.Troubled("xy_lift_04")]
+
+
+def test_staff_may_ask_and_open_and_never_in_a_vend() -> None:
+    line = Line()
+    line.driver.service("open-cabinet", 0, line.now_ms)
+    assert line.poll()[5:-1] == bytes.fromhex("84 01 00")
+    line.hear(ACK)
+    line.say(xy.MenuResponse(0x84, 1, b"\x00"))
+    line.driver.service("clear-jams", None, line.now_ms)
+    line.pass_ms(200)
+    line.poll()
+    line.say(xy.JamListCleared(1))
+    served = [event for event in line.events if isinstance(event, base.Served)]
+    assert [(one.name, one.is_done) for one in served] == [("open-cabinet", True), ("clear-jams", False)]
+    assert line.drive()[2] == 0x06
+    line.driver.service("open-cabinet", 99, line.now_ms)
+    line.pass_ms(200)
+    assert line.poll() == ACK
+    assert base.Served("open-cabinet", False, "a vend is in hand") in line.driver.take_events() + line.events
+    with pytest.raises(ValueError, match="300"):
+        Line().driver.service("open-cabinet", 300, 0)
+
+
 def test_a_frame_whose_rest_was_lost_does_not_swallow_the_poll_after_it() -> None:
     line = Line()
     line.hear(bytes.fromhex("FA FB 04 04 A4 02"))
@@ -270,7 +368,11 @@ def test_money_and_unknown_frames_are_acknowledged_and_ignored() -> None:
     line = Line()
     assert line.hear(bytes.fromhex("FA FB 21 06 83 08 00 01 86 A0 8A")) == ACK
     assert line.hear(xy.encode(xy.Frame(0x7F, 3, b"what"))) == ACK
-    assert line.events == []
+    assert line.say(xy.Credit(500), 9) == ACK
+    assert line.events == [
+        base.Ignored("xy_money", "mode 8, amount 100000"),
+        base.Ignored("xy_credit", "amount 500"),
+    ]
 
 
 COUNTING = xy.PROFILES["counting"]

@@ -76,8 +76,43 @@ def test_a_heated_vend_counts_the_seconds_down_and_then_succeeds(bench: NewBench
     machine = bench("heated").started()
     machine.drive(1, lift=True)
     machine.run(VEND_MS)
-    assert machine.statuses() == [0x01, 0x10, 0x11, 0x22, 0x23, 0x23, 0x23, 0x02]
+    assert machine.statuses() == [0x01, 0x10, 0x11, 0x22, 0x23, 0x23, 0x23, 0x02, 0x24]
     assert [one.seconds_left for one in machine.said(xy.DispensingStatus) if one.status == 0x23] == [3, 2, 1]
+
+
+def test_an_early_success_comes_before_the_heating_and_checks_wait_for_its_end(bench: NewBench) -> None:
+    machine = bench("heated-early").started()
+    machine.drive(1, lift=True)
+    machine.run(5_000)
+    assert machine.statuses()[:4] == [0x01, 0x10, 0x11, 0x02]
+    machine.say(xy.Check(2))
+    machine.run(1_000)
+    machine.run(VEND_MS)
+    machine.say(xy.Check(2))
+    machine.run(1_000)
+    assert machine.statuses()[4:] == [0x22, 0x23, 0x23, 0x23, 0x24]
+    assert machine.said(xy.CheckResult) == [xy.CheckResult(0x13, 2), xy.CheckResult(xy.CHECK_NORMAL, 2)]
+
+
+def test_a_choice_stands_until_the_host_cancels_or_drives_it(bench: NewBench) -> None:
+    machine = bench().started()
+    for ends in (xy.Selected(0), xy.Drive(True, False, 2)):
+        machine.face.press(2, machine.now_ms)
+        machine.run(1_000)
+        assert machine.face.chosen == 2
+        machine.say(ends)
+        machine.run(1_000)
+        assert machine.face.chosen == 0
+
+
+@pytest.mark.parametrize(("opens", "menu"), [(xy.OpenCabinet(99), 0x84), (xy.OpenLayer(3), 0x85)])
+def test_a_grid_cabinet_opens_for_staff_and_lets_no_item_go(bench: NewBench, opens: xy.Message, menu: int) -> None:
+    machine = bench("grid").started()
+    machine.say(opens)
+    machine.run(1_000)
+    assert machine.said(xy.MenuResponse) == [xy.MenuResponse(menu, xy.OP_WRITE, b"\x00")]
+    assert machine.cabinet.door_open
+    assert machine.cabinet.turns == 0
 
 
 def test_a_selection_that_is_not_there_fails_the_check_and_has_no_motor(bench: NewBench) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jishan_protocol.dispensers import xy
+from jishan_protocol.dispensers.profiles import ProfileError, chosen
 from jishan_protocol.errors import ProtocolError
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs/vectors/xy.json").read_text("utf-8"))["vectors"]
@@ -71,6 +72,7 @@ PARTS: dict[type[Any], tuple[st.SearchStrategy[Any], ...]] = {
     xy.ReadSales: (SELECTION,),
     xy.Sales: (FOUR_BYTES, FOUR_BYTES),
     xy.OpenCabinet: (BYTE,),
+    xy.OpenLayer: (BYTE,),
     xy.Unknown: (st.sampled_from([0x17, 0x25, 0x63, 0xEE]), st.binary(max_size=254)),
 }
 MESSAGES = st.one_of(*(st.builds(kind, *parts) for kind, parts in PARTS.items()))
@@ -301,3 +303,26 @@ def test_the_default_profile_claims_no_proof() -> None:
     assert not DEFAULT.stock_counts_host_vends
     assert not DEFAULT.counter_survives_power_cut
     assert not DEFAULT.ignores_repeated_drive
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"poll_interval_ms": 2_100}, "poll_interval_ms: 2100 is not from 0 to 2000"),
+        ({"poll_interval_ms": 150}, "poll_interval_ms: 150 is no multiple of 100"),
+        ({"longest_vend_ms": 10}, "longest_vend_ms: 10 is not from 1000 to 600000"),
+        ({"check_length": 5}, "check_length: 5 is none of 3, 4"),
+        ({"without_lift": "1-"}, "without_lift: '1-' is no selection"),
+        ({"without_drop_sensor": "1;2"}, "without_drop_sensor: '1;2' is no selection"),
+    ],
+)
+def test_a_firmware_that_cannot_be_is_refused_by_its_setting(own: dict[str, object], words: str) -> None:
+    with pytest.raises(ProfileError) as refused:
+        chosen(xy.PROFILES, "ours", own)
+    assert str(refused.value).startswith(words)
+
+
+def test_a_lift_and_a_sensor_may_be_for_some_selections_only() -> None:
+    ours = chosen(xy.PROFILES, "ours", {"like": "lift", "without_lift": "1-3,9", "without_drop_sensor": "41"})
+    assert [ours.lifts(selection) for selection in (1, 3, 4, 9)] == [False, False, True, False]
+    assert [ours.watches(selection) for selection in (40, 41)] == [True, False]

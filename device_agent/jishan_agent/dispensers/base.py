@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Readings = Mapping[str, int]
 """Numbers read from the dispenser before and after a vend, by name: what a proof compares."""
@@ -151,6 +151,30 @@ class SelectionReported:
     stock: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The dispenser said something that a scheme of points has no use for, such as money: a line in the log."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """The dispenser says of itself, with no vend open, that something is wrong; staff should know."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The answer to `Serviced.service`: whether it was done, and what was said."""
+
+    name: str
+    is_done: bool
+    detail: str
+
+
 DispenserEvent = (
     Pressed
     | CancelPressed
@@ -167,6 +191,9 @@ DispenserEvent = (
     | Restarted
     | StateRead
     | SelectionReported
+    | Ignored
+    | Troubled
+    | Served
 )
 
 
@@ -225,3 +252,19 @@ class Dispenser(Protocol):
 
     def set_clock(self, local_time: tuple[int, int, int, int, int, int], now_ms: int) -> None:
         """Set the dispenser's clock: year, month, day, hour, minute, second of the place it stands in."""
+
+
+CLEAR_JAMS = "clear-jams"
+"""The service that has the dispenser forget its jams: a person has looked, and opened the selection again."""
+
+
+@runtime_checkable
+class Serviced(Protocol):
+    """A driver that can also do what only a person in front of the machine should ask for. Nothing of it sells."""
+
+    @property
+    def services(self) -> Mapping[str, str]:
+        """Name -> what it does; those that want a number say so by `NUMBER`."""
+
+    def service(self, name: str, number: int | None, now_ms: int) -> None:
+        """Do it; answered by Served, also where a vend is in hand and nothing is done."""

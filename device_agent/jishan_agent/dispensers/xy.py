@@ -12,6 +12,8 @@ The controller (VMC) is the master: this side speaks only when polled, and ackno
 5. A vend whose result did not come, or came with a code on no list, or during which the VMC restarted, is unknown.
    Nothing is driven then until the VMC is at rest: the longest vend is over, a new 0x31 exchange has brought all
    reports. Then the readings are compared (`proof`).
+6. Nothing but a vend turns a motor, and no vend opens a cabinet: 84 and 85 leave only when a person in front of the
+   machine asks (`service`), and never while a vend is in hand. What cancels a choice never follows an 06.
 
 Source: docs/protocols/xy-vmc.md; the frames are in `jishan_protocol.dispensers.xy`.
 """
@@ -19,7 +21,7 @@ Source: docs/protocols/xy-vmc.md; the frames are in `jishan_protocol.dispensers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,8 +50,14 @@ DRAIN_MS: Final = 3_000
 REPORTS_QUIET_MS: Final = 2_000
 """No further report for so long: all have come."""
 
+REPORTS_QUIET_POLLS: Final = 4
+"""The same for a VMC that polls slowly: a report comes in two polls, and one may be lost."""
+
 REPORTS_MS: Final = 60_000
 """100 selections at one report in two polls take 40 s; after that the exchange is tried again."""
+
+REPORTS_POLLS: Final = 300
+"""The same for a VMC that polls slowly."""
 
 STATE_EVERY_MS: Final = 30_000
 """How often door and temperature are asked for."""
@@ -156,6 +164,9 @@ class XyDispenser:
         self._last_result: xy.DispensingStatus | None = None
         self._reports: dict[int, xy.SelectionReport] = {}
         self._door = "unknown"
+        self._lift = 0
+        self._polled_ms: int | None = None
+        self._poll_gap_ms = xy.POLL_INTERVAL_MS
         self._first_heard_ms: int | None = None
         self._heard_ms: int | None = None
         self._synchronised_ms: int | None = None
@@ -198,7 +209,31 @@ class XyDispenser:
         """Nothing: the VMC asks for no credit."""
 
     def cancel(self, now_ms: int) -> None:
-        """Nothing yet."""
+        """05 with selection 0, where the profile says that the VMC then forgets the choice."""
+        if self._profile.cancels_choice and self._flight is None and self._recovery is None and self._is_online:
+            self._ask(xy.Selected(0), None, lambda answer, now_ms: None, now_ms)
+
+    @property
+    def services(self) -> Mapping[str, str]:
+        """What a person in front of the machine may ask for."""
+        return {name: one.meaning for name, one in _SERVICES.items()}
+
+    def service(self, name: str, number: int | None, now_ms: int) -> None:
+        """Ask the VMC, unless a vend is in hand or not yet understood. ValueError for a number that does not fit."""
+        asked = _SERVICES[name]
+        message = asked.message(*(() if number is None else (number,)))
+        xy.write(message, 1, self._profile)
+
+        def served(answer: xy.Message | None, now_ms: int) -> None:
+            words = {} if answer is None else xy.in_words(answer)
+            is_done = answer is not None and words.get("done", True) is True
+            told = ", ".join(f"{field} {value}" for field, value in words.items()) or "no answer"
+            self._events.append(base.Served(name, is_done, told))
+
+        if self._flight is not None or self._recovery is not None:
+            self._events.append(base.Served(name, False, "a vend is in hand"))
+        else:
+            self._ask(message, asked.answered_by, served, now_ms)
 
     def check(self, selection: int, now_ms: int) -> None:
         """01, and the readings before the vend where the profile says that they prove something."""
@@ -223,9 +258,16 @@ class XyDispenser:
         """Let 06 leave at the next POLL, unless it is too late by then."""
         assert self._flight is None, "one vend at a time"
         assert self._recovery is None, "no vend before the dispenser is at rest"
+        self._forget_cancels(now_ms)
         drop_at_ms = min(not_after_ms, now_ms + COMMAND_KEPT_MS)
         self._flight = _Flight(selection, not_after_ms, drop_at_ms, longest_ms=self._profile.longest_vend_ms)
         self._last_result = None
+
+    def _forget_cancels(self, now_ms: int) -> None:
+        """A former choice's cancel that still waits must not reach the VMC in this vend."""
+        for queued in [queued for queued in self._queue if isinstance(queued.message, xy.Selected)]:
+            self._queue.remove(queued)
+            queued.answer(None, now_ms)
 
     def release(self, now_ms: int) -> None:
         """The result is on disk: acknowledge it now if the VMC still listens, else when it says it again."""
@@ -268,6 +310,7 @@ class XyDispenser:
                 self.bad_bytes += len(item.raw)
                 continue
             if item.cmd == xy.POLL:
+                self._measure_poll(now_ms)
                 if place == len(found) and not self._parser.waiting:
                     self._answer_poll(now_ms)
                 continue
@@ -275,6 +318,12 @@ class XyDispenser:
                 self._acked(now_ms)
                 continue
             self._take_frame(item, now_ms)
+
+    def _measure_poll(self, now_ms: int) -> None:
+        """How long the VMC waits between two POLLs: all patience is counted in it."""
+        if self._polled_ms is not None:
+            self._poll_gap_ms = min(max(now_ms - self._polled_ms, xy.POLL_STEP_MS), xy.LONGEST_POLL_INTERVAL_MS)
+        self._polled_ms = now_ms
 
     def _take_frame(self, frame: xy.Frame, now_ms: int) -> None:
         if frame in self._remembered:
@@ -310,6 +359,12 @@ class XyDispenser:
                 self._take_report(message, now_ms)
             case xy.MachineState():
                 self._take_state(message)
+            case xy.LiftState():
+                self._take_lift(message)
+            case xy.MoneyReceived():
+                self._events.append(base.Ignored("xy_money", f"mode {message.mode}, amount {message.amount}"))
+            case xy.Credit():
+                self._events.append(base.Ignored("xy_credit", f"amount {message.amount}"))
             case _:
                 pass
         exchange = self._exchange
@@ -333,13 +388,26 @@ class XyDispenser:
             self._recovery.is_disturbed = True
         self._events.append(base.StateRead(self._door, state.temperature_tenths_c))
 
+    def _take_lift(self, lift: xy.LiftState) -> None:
+        """A lift in trouble is told once; with a product in it, or its door open, somebody is about to take it."""
+        if lift.state != self._lift and lift.state in xy.LIFT_TROUBLES:
+            self._events.append(base.Troubled(f"xy_lift_{lift.state:02x}"))
+        self._lift = lift.state
+
     # The vend.
+
+    def _is_of(self, flight: _Flight, status: xy.DispensingStatus) -> bool:
+        """Whether a status is of the vend in hand. The short form of 23 has the seconds where the selection is."""
+        if flight.sent_at_ms is None:
+            return False
+        names_none = status.status == xy.SECONDS_LEFT and status.extra is None
+        return names_none or flight.selection == status.selection
 
     def _take_status(self, status: xy.DispensingStatus) -> bool:
         """Take a final status of the vend in hand; True when it must stay unacknowledged until it is on disk."""
         flight = self._flight
         outcome = xy.outcome_of(status.status)
-        if flight is None or flight.sent_at_ms is None or flight.selection != status.selection:
+        if flight is None or not self._is_of(flight, status):
             return False
         if outcome not in (xy.Outcome.DISPENSED, xy.Outcome.NOT_DISPENSED) or flight.result is not None:
             return False
@@ -347,7 +415,8 @@ class XyDispenser:
         self._last_result = status
         code = f"xy_{status.status:02x}"
         if outcome is xy.Outcome.DISPENSED:
-            self._events.append(base.VendSucceeded(flight.selection, self._profile.drop_sensor, code))
+            is_verified = self._profile.watches(flight.selection)
+            self._events.append(base.VendSucceeded(flight.selection, is_verified, code))
         else:
             closes: base.Closes = "machine" if xy.closes_machine(status.status) else "selection"
             self._events.append(base.VendFailed(flight.selection, code, closes))
@@ -358,7 +427,7 @@ class XyDispenser:
         flight = self._flight
         code = f"xy_{status.status:02x}"
         outcome = xy.outcome_of(status.status)
-        if flight is None or flight.sent_at_ms is None or flight.selection != status.selection:
+        if flight is None or not self._is_of(flight, status):
             if self._recovery is not None:
                 self._recovery.is_disturbed = True
             # The same result once more says nothing new; progress claims nothing.
@@ -430,6 +499,9 @@ class XyDispenser:
             else:
                 self._synchronised_ms = now_ms
                 self._state_due_ms = now_ms
+                if self._profile.poll_interval_ms:
+                    steps = xy.SetPollInterval(self._profile.poll_interval_ms // xy.POLL_STEP_MS)
+                    self._ask(steps, None, lambda answer, now_ms: None, now_ms)
 
         self._synchronise_at_ms = None
         self._ask(xy.Synchronise(), None, synchronised, now_ms)
@@ -451,6 +523,8 @@ class XyDispenser:
         if self._is_online and now_ms >= self._state_due_ms and self._flight is None and self._recovery is None:
             self._state_due_ms = now_ms + STATE_EVERY_MS
             self._ask(xy.MachineStateQuery(), xy.MachineState, lambda answer, now_ms: None, now_ms)
+            if self._profile.lift:
+                self._ask(xy.LiftQuery(), xy.LiftState, lambda answer, now_ms: None, now_ms)
 
     def _watch_presence(self, now_ms: int) -> None:
         heard_ms, first_ms = self._heard_ms, self._first_heard_ms
@@ -491,11 +565,12 @@ class XyDispenser:
             return
         if recovery.reported is not None:
             known = self._reports.keys() <= recovery.reported
-            is_quiet = now_ms - max(recovery.report_at_ms, recovery.synchronised_at_ms) >= REPORTS_QUIET_MS
+            quiet_ms = max(REPORTS_QUIET_MS, REPORTS_QUIET_POLLS * self._poll_gap_ms)
+            is_quiet = now_ms - max(recovery.report_at_ms, recovery.synchronised_at_ms) >= quiet_ms
             if known and is_quiet:
                 recovery.reported = None
                 self._read(recovery.selection, now_ms, self._judge)
-            elif now_ms - recovery.synchronised_at_ms >= REPORTS_MS:
+            elif now_ms - recovery.synchronised_at_ms >= max(REPORTS_MS, REPORTS_POLLS * self._poll_gap_ms):
                 self._recover_again(now_ms)
         elif not recovery.is_under_way and self._is_online and now_ms >= recovery.due_at_ms:
             recovery.is_under_way = True
@@ -599,7 +674,8 @@ class XyDispenser:
         """The only place where 06 is made. Nothing keeps its bytes: they leave now or never."""
         flight.sent_at_ms = flight.sign_at_ms = now_ms
         self._pack_number = xy.next_pack_no(self._pack_number)
-        drive = xy.Drive(self._profile.drop_sensor, self._profile.lift, flight.selection)
+        profile, selection = self._profile, flight.selection
+        drive = xy.Drive(profile.watches(selection), profile.lifts(selection), selection)
         self._output += xy.write(drive, self._pack_number, self._profile)
         self._events.append(base.DriveSent(flight.selection))
 
@@ -626,6 +702,27 @@ class XyDispenser:
     def _write_ack(self) -> None:
         self._output += _ACK
 
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A question or an order of a person; one that wants a number has it in its message."""
+
+    meaning: str
+    message: Callable[..., xy.Message]
+    answered_by: type[xy.Message]
+
+
+_SERVICES: Final[dict[str, _Service]] = {
+    "state": _Service("door, temperatures, money devices", xy.MachineStateQuery, xy.MachineState),
+    "lift": _Service("what the lift does", xy.LiftQuery, xy.LiftState),
+    "clock": _Service("the controller's clock", xy.ReadClock, xy.Clock),
+    "jams": _Service("the selections that have jammed", xy.ReadJamList, xy.JamList),
+    base.CLEAR_JAMS: _Service("forget the jams, after the coils were freed", xy.ClearJamList, xy.JamListCleared),
+    "sales": _Service("items and money of selection NUMBER", xy.ReadSales, xy.Sales),
+    "selection": _Service("the settings of selection NUMBER", xy.ReadSelectionConfig, xy.SelectionConfig),
+    "open-cabinet": _Service("open grid cabinet NUMBER; 99 opens all", xy.OpenCabinet, xy.MenuResponse),
+    "open-layer": _Service("open layer NUMBER of the grid cabinet", xy.OpenLayer, xy.MenuResponse),
+}
 
 _ACK: Final = xy.encode(xy.Frame(xy.ACK, None))
 

@@ -52,6 +52,8 @@ SELF_TEST_FAILED: Final = 0x0A
 LIFT_UP: Final = 0x10
 LIFT_DOWN: Final = 0x11
 HEATING: Final = 0x22
+HEATING_CHECK: Final = 0x13
+TAKE_GOODS: Final = 0x24
 TERMINATED: Final = 0xFF
 STATUS_OF_END: Final = {
     TurnEnd.DISPENSED: DISPENSED,
@@ -75,7 +77,7 @@ class _Ram:
     """Everything that a power cut takes.
 
     `unacknowledged` is the data that waits for its ACK, `held` what is said later, `waiting` the drives that wait for
-    a motor, `power_cut` a power cut to come: when, and for how long.
+    a motor, `power_cut` a power cut to come: when, and for how long; `chosen` is what was pressed and not yet vended.
     """
 
     clock_set_ms: int = 0
@@ -95,6 +97,8 @@ class _Ram:
     heard_ms: int | None = None
     last_command: xy.Frame | None = None
     interval_ms: int = xy.POLL_INTERVAL_MS
+    chosen: int = 0
+    heats_until_ms: int = 0
 
 
 class XyFace:
@@ -153,6 +157,13 @@ class XyFace:
     def press(self, selection: int, now_ms: int) -> None:
         """A person presses a selection on the keypad; 0 cancels."""
         self._say_if_powered(now_ms, xy.Selected(selection))
+        if self.cabinet.powered:
+            self._ram.chosen = selection
+
+    @property
+    def chosen(self) -> int:
+        """What stands on the keypad's display: a selection that was pressed and not yet driven; 0 for none."""
+        return self._ram.chosen
 
     def insert_money(self, mode: int, amount: int, now_ms: int) -> None:
         """A person pays, `amount` in minor units."""
@@ -315,7 +326,9 @@ class XyFace:
         cabinet = self.cabinet
         match message:
             case xy.Check(selection) | xy.Press(selection):
-                self._say(xy.CheckResult(self._check(selection), selection), now_ms)
+                self._say(xy.CheckResult(self._check(selection, now_ms), selection), now_ms)
+            case xy.Selected():
+                self._ram.chosen = 0
             case xy.Synchronise():
                 for slot in cabinet.slots.values():
                     self._say(self._report_of(slot), now_ms)
@@ -355,6 +368,9 @@ class XyFace:
             case xy.OpenCabinet():
                 cabinet.open_door(True)
                 self._say(xy.MenuResponse(xy.MENU_OPEN_CABINET, xy.OP_WRITE, b"\x00"), now_ms)
+            case xy.OpenLayer():
+                cabinet.open_door(True)
+                self._say(xy.MenuResponse(xy.MENU_OPEN_LAYER, xy.OP_WRITE, b"\x00"), now_ms)
 
     # --- a vend ---
 
@@ -366,6 +382,7 @@ class XyFace:
         if not self._happens(faults.ack_lost):
             self._transmit(xy.ACK_FRAME, now_ms)
         watched = drive.drop_sensor and self.profile.drop_sensor
+        self._ram.chosen = 0
         if len(self._ram.waiting) < MAX_WAITING_DRIVES:
             self._ram.waiting.append(_Vend(drive.selection, watched, drive.lift and self.profile.lift, faults))
         self._begin_next(now_ms)
@@ -417,12 +434,25 @@ class XyFace:
         if self._vend.lift:
             self._hold(at_ms, xy.DispensingStatus(LIFT_DOWN, ended.selection))
             at_ms += LIFT_MS
+        final_ms = at_ms
         if status == DISPENSED and self.profile.heats:
+            # A 02 that comes first goes out before the first word of the heating.
+            at_ms += 1
             self._hold(at_ms, xy.DispensingStatus(HEATING, ended.selection, 0))
             for seconds_left in range(HEATING_S, 0, -1):
-                self._hold(at_ms, xy.DispensingStatus(xy.SECONDS_LEFT, ended.selection, seconds_left))
+                self._hold(at_ms, self._seconds_left(seconds_left, ended.selection))
                 at_ms += 1000
-        self._conclude(status, at_ms)
+            # "Please take the goods" is the last word, and comes after the result.
+            self._hold(at_ms + 1, xy.DispensingStatus(TAKE_GOODS, ended.selection))
+            self._ram.heats_until_ms = at_ms
+            final_ms = final_ms if self.profile.success_before_heating else at_ms
+        self._conclude(status, final_ms)
+
+    def _seconds_left(self, seconds: int, selection: int) -> xy.DispensingStatus:
+        """The last number of a 23 is the seconds; the short form has no other."""
+        if self.profile.status_length == 4:
+            return xy.DispensingStatus(xy.SECONDS_LEFT, seconds)
+        return xy.DispensingStatus(xy.SECONDS_LEFT, selection, seconds)
 
     def _conclude(self, status: int, at_ms: int) -> None:
         """The vend is over: its final status goes out, as far as the faults let it."""
@@ -450,7 +480,9 @@ class XyFace:
 
     # --- what it knows ---
 
-    def _check(self, selection: int) -> int:
+    def _check(self, selection: int, now_ms: int) -> int:
+        if now_ms < self._ram.heats_until_ms:
+            return HEATING_CHECK
         slot = self.cabinet.slots.get(selection)
         if slot is None:
             return 0x03

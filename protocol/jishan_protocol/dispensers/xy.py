@@ -24,8 +24,9 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from functools import reduce
 from operator import xor
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from jishan_protocol.dispensers.profiles import check_range
 from jishan_protocol.errors import ProtocolError
 
 HEADER: Final = b"\xfa\xfb"
@@ -39,6 +40,10 @@ MAX_SELECTION: Final = 999  # 1000..1009 name whole trays, and only in settings
 
 BAUD_RATE: Final = 57_600
 POLL_INTERVAL_MS: Final = 200  # the interval after power on; 0x16 changes it
+POLL_STEP_MS: Final = 100  # 0x16 counts in these
+LONGEST_POLL_INTERVAL_MS: Final = 2_000
+SHORTEST_VEND_MS: Final = 1_000  # no motor turns in less
+LONGEST_VEND_MS: Final = 600_000  # twice the longest that is known, of a heated box
 ANSWER_WITHIN_MS: Final = 100  # a POLL that waits longer counts as unanswered
 SILENCE_MS: Final = 60  # the longest frame takes 46 ms; a frame that pauses longer has lost its end
 MAX_SENDS: Final = 5  # both sides send a frame without ACK at most so often
@@ -185,21 +190,61 @@ class XyProfile:
     `counter_survives_power_cut`: the sales counter is written at the moment the item passes the drop sensor, so that
     after a power cut an unchanged counter proves that nothing fell.
     `ignores_repeated_drive`: a second 06 with the same PackNO turns no motor.
-    `lift` and `heats`: a vend takes these steps, and says so.
+    `drop_sensor` and `lift`: a vend uses them, but for the selections of `without_drop_sensor` and `without_lift`
+    (`1-10,21`). `heats`: a vend heats its box, and says so.
+    `success_before_heating`: 02 comes when the box has left its place, and the statuses of the heating after it.
+    `cancels_choice`: 05 with selection 0 from the host ends a choice on the keypad.
+    `poll_interval_ms`: set at the start by 16; 0 leaves it as it is.
     `longest_vend_ms`: after it no motor of that machine is turning any more.
     """
 
     name: str
-    check_length: int = 3
-    status_length: int = 4
+    check_length: Literal[3, 4] = 3
+    status_length: Literal[4, 5] = 4
     sales_count_host_vends: bool = False
     stock_counts_host_vends: bool = False
     counter_survives_power_cut: bool = False
     ignores_repeated_drive: bool = False
     drop_sensor: bool = True
+    without_drop_sensor: str = ""
     lift: bool = False
+    without_lift: str = ""
     heats: bool = False
+    success_before_heating: bool = False
+    cancels_choice: bool = True
+    poll_interval_ms: int = 0
     longest_vend_ms: int = 60_000
+
+    def __post_init__(self) -> None:
+        check_range(self, "poll_interval_ms", 0, LONGEST_POLL_INTERVAL_MS)
+        check_range(self, "longest_vend_ms", SHORTEST_VEND_MS, LONGEST_VEND_MS)
+        if self.poll_interval_ms % POLL_STEP_MS:
+            raise ValueError(f"poll_interval_ms: {self.poll_interval_ms} is no multiple of {POLL_STEP_MS}")
+        for setting in ("without_drop_sensor", "without_lift"):
+            try:
+                selections_in(getattr(self, setting))
+            except ValueError as error:
+                raise ValueError(f"{setting}: {error}") from None
+
+    def watches(self, selection: int) -> bool:
+        """Whether the drop sensor decides about a vend of this selection."""
+        return self.drop_sensor and selection not in selections_in(self.without_drop_sensor)
+
+    def lifts(self, selection: int) -> bool:
+        """Whether a vend of this selection takes the lift."""
+        return self.lift and selection not in selections_in(self.without_lift)
+
+
+def selections_in(text: str) -> frozenset[int]:
+    """`1-10,21` as numbers; empty for empty text. ValueError says what is wrong."""
+    selections: set[int] = set()
+    for part in text.split(",") if text.strip() else ():
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= MAX_SELECTION):
+            raise ValueError(f"{part.strip()!r} is no selection and no range within 1..{MAX_SELECTION}")
+        selections.update(range(int(first), int(last) + 1))
+    return frozenset(selections)
 
 
 PROFILES: Final[dict[str, XyProfile]] = {
@@ -217,8 +262,17 @@ PROFILES: Final[dict[str, XyProfile]] = {
             ignores_repeated_drive=True,
         ),
         XyProfile(name="no-drop-sensor", drop_sensor=False),
+        XyProfile(name="grid", drop_sensor=False),
         XyProfile(name="lift", lift=True),
         XyProfile(name="heated", lift=True, heats=True, status_length=5, longest_vend_ms=300_000),
+        XyProfile(
+            name="heated-early",
+            lift=True,
+            heats=True,
+            success_before_heating=True,
+            status_length=5,
+            longest_vend_ms=300_000,
+        ),
     )
 }
 
@@ -327,6 +381,7 @@ LIFT_STATES: Final = {
     3: "lift error",
     4: "self-test error",
 }
+LIFT_TROUBLES: Final = frozenset({3, 4})
 MONEY_MODES: Final = {
     1: "bill",
     2: "coin",
@@ -670,6 +725,13 @@ class OpenCabinet:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenLayer:
+    """70/85 op 01: open one layer of a grid cabinet. That it takes one byte, as 84 does, is our reading."""
+
+    layer: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A command on no list: acknowledge it and go on."""
 
@@ -739,6 +801,8 @@ MENU_JAM_LIST: Final = 0x32
 MENU_SELECTION_CONFIG: Final = 0x42
 MENU_SALES: Final = 0x47
 MENU_OPEN_CABINET: Final = 0x84
+MENU_OPEN_LAYER: Final = 0x85
+ALL_CABINETS: Final = 99
 OP_READ: Final = 0x00
 OP_WRITE: Final = 0x01
 MENUS: Final = {
@@ -754,7 +818,7 @@ MENUS: Final = {
     MENU_SELECTION_CONFIG: "selection config",
     MENU_SALES: "selection sales",
     MENU_OPEN_CABINET: "open cabinet",
-    0x85: "open layer",
+    MENU_OPEN_LAYER: "open layer",
 }
 _CLOCK: Final = "clock"
 _MENU_LAYOUTS: Final[dict[tuple[int, int, int], tuple[type[Any], str]]] = {
@@ -770,6 +834,7 @@ _MENU_LAYOUTS: Final[dict[tuple[int, int, int], tuple[type[Any], str]]] = {
     (MENU_REQUEST, MENU_SALES, OP_READ): (ReadSales, ">H"),
     (MENU_RESPONSE, MENU_SALES, OP_READ): (Sales, ">II"),
     (MENU_REQUEST, MENU_OPEN_CABINET, OP_WRITE): (OpenCabinet, ">B"),
+    (MENU_REQUEST, MENU_OPEN_LAYER, OP_WRITE): (OpenLayer, ">B"),
 }
 _MENU_BY_TYPE: Final = {kind: (key, layout) for key, (kind, layout) in _MENU_LAYOUTS.items()}
 
@@ -812,6 +877,7 @@ Message = (
     | ReadSales
     | Sales
     | OpenCabinet
+    | OpenLayer
     | Unknown
 )
 
@@ -948,6 +1014,11 @@ def _clock_bytes(message: Message) -> bytes:
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
+def in_words(message: Message) -> dict[str, object]:
+    """A message's fields by name, with what its numbers mean beside them."""
+    return _fields(message)
+
+
 def _fields(message: Message) -> dict[str, object]:
     """The message's fields, with what a number means beside it."""
     plain = {name: _plain(value) for name, value in asdict(message).items()}
@@ -1043,4 +1114,5 @@ _WORDS: Final[dict[type[Any], Callable[[Any], dict[str, object]]]] = {
     ReadSales: _menu(MENU_SALES, "read"),
     Sales: _menu(MENU_SALES, "read"),
     OpenCabinet: _menu(MENU_OPEN_CABINET, "open"),
+    OpenLayer: _menu(MENU_OPEN_LAYER, "open"),
 }

@@ -287,7 +287,7 @@ ENDPOINTS: Final[dict[str, Row]] = {
         Listed(P.STATISTICS_READ), query="first_day=2026-01-01&last_day=2026-03-31&by=estate"
     ),
     "figures.get_people_figures": Row(
-        Listed(P.STATISTICS_READ), query="first_day=2026-01-01&last_day=2026-03-31&by=building"
+        Listed(P.STATISTICS_READ), query="first_day=2026-01-01&last_day=2026-03-31&by=estate"
     ),
     "figures.get_people_figures#node": Row(
         P.STATISTICS_READ, query="first_day=2026-01-01&last_day=2026-03-31&organization_id={estate}"

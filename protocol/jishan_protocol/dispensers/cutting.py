@@ -53,8 +53,8 @@ class Cutter:
 
     @property
     def waiting(self) -> bool:
-        """True while the beginning of a frame waits for its rest."""
-        return bool(self._buffer)
+        """True while something that came is not handed out: the beginning of a frame, or a run of noise."""
+        return bool(self._buffer or self._bad)
 
     def feed(self, data: bytes) -> list[bytes | BadBytes]:
         """Everything complete so far, in the order of the line."""

@@ -240,7 +240,7 @@ CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
     "a number that was never given is not fenced": [
         *_check(1, "$a", "$m"),
         down("query", store="$store", number="$a+1"),
-        _result("$a+1", 0, "not_given", "$code1"),
+        _result("$a+1", 0, "not_given", "$code3"),
         _vend("$a", "$m"),
         _ACCEPTED,
         _DISPENSED,

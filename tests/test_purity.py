@@ -108,6 +108,8 @@ SHELLS: Final = {
     "jishan_server.local_socket": "listens to commands on the same host",
     "jishan_server.serving": "the web's port and its threads",
     "jishan_server.up": "draws ids, looks for free ports",
+    "jishan_server.web.entrance": "draws tokens",
+    "jishan_server.web.ground": "draws the key of each form",
     "jishan_server.writer": "the writer's thread",
     "jishan_sim.demo": "plays in real time",
     "jishan_sim.demo_stage": "starts real programs",

@@ -1,4 +1,4 @@
-"""Exports and the yearly report, as CSV or XLSX files."""
+"""Exports and the yearly report, as CSV or XLSX files; the report as PDF too."""
 
 from datetime import date
 from typing import Any
@@ -6,11 +6,14 @@ from typing import Any
 from flask import Response
 from marshmallow import fields, validate
 
-from jishan_server.api.asking import actor, note_access, parts
+from jishan_server.api.asking import actor, language, note_access, parts
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.imports import file_answer
+from jishan_server.api.prints import pdf
 from jishan_server.api.schemas import Day, Strict, an_id
 from jishan_server.errors import DomainError
+from jishan_server.organizations.tree import organization
+from jishan_server.printing.yearly import YearlyReport, yearly_report
 from jishan_server.reading import reading
 from jishan_server.sheets.writing import MEDIA_TYPES, Format, write
 from jishan_server.volunteering import exports as exporting
@@ -55,7 +58,19 @@ def get_yearly_report(wanted: dict[str, Any], format: str) -> Response:
     today = parts().clock().astimezone(zone).date()
     known_on = date.fromisoformat(wanted["known_on"]) if wanted["known_on"] else today
     asked = yearly.ReportWanted(wanted["organization_id"], wanted["year"], known_on, wanted["later"])
-    return _file(yearly.report(reading(), actor(), asked, zone), f"yearly-{wanted['year']}-{known_on}", format)[0]
+    table = yearly.report(reading(), actor(), asked, zone)
+    if format == "pdf":
+        return _printed(table, asked)
+    return _file(table, f"yearly-{wanted['year']}-{known_on}", format)[0]
+
+
+def _printed(table: exporting.Table, asked: yearly.ReportWanted) -> Response:
+    node = organization(reading(), asked.organization_id)["name"]
+    rows = [[str(cell) for cell in row] for row in table.rows]
+    known_on = asked.known_on.isoformat()
+    report = YearlyReport(asked.year, known_on, node, table.header, rows, parts().clock())
+    name = f"{asked.year}-{known_on}"
+    return pdf(yearly_report(report, language()), f"yearly-{name}", f"志愿服务年度报告-{node}-{name}")
 
 
 def _file(table: exporting.Table, name: str, format: str) -> tuple[Response, int]:

@@ -270,6 +270,8 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "explaining.get_my_explained": Row(MYSELF),
     "explaining.get_my_explained_text": Row(MYSELF),
     "explaining.get_why_not": Row(P.RESIDENT_READ, query="first_day=2026-03-01&last_day=2026-03-31"),
+    "explaining.get_why_not_text": Row(P.RESIDENT_READ, query="first_day=2026-03-01&last_day=2026-03-31"),
+    "explaining.get_my_why_not_text": Row(MYSELF, query="first_day=2026-03-01&last_day=2026-03-31"),
     "explaining.get_my_why_not": Row(MYSELF, query="first_day=2026-03-01&last_day=2026-03-31"),
     # what looks odd
     "anomalies.list_anomalies": Row(Listed(P.ANOMALY_READ), query="first_day=2026-01-01&last_day=2026-03-31"),

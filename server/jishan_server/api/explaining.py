@@ -1,5 +1,6 @@
 """What numbers are made of, and why there are no points: in plain words, for the person and for staff."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -51,6 +52,24 @@ def get_why_not(wanted: dict[str, str], resident_id: str) -> dict[str, Any]:
     return found
 
 
+@explaining.get("/residents/<id:resident_id>/why-not.txt")
+@explaining.takes(Days, location="query")
+@explaining.answers(200)
+def get_why_not_text(wanted: dict[str, str], resident_id: str) -> Response:
+    """The same to print."""
+    found = _found(resident_id, wanted)
+    note_access("why_not", resident_id)
+    return _printed(why_not.lines(found, language()))
+
+
+@explaining.get("/me/why-not.txt")
+@explaining.takes(Days, location="query")
+@explaining.answers(200)
+def get_my_why_not_text(wanted: dict[str, str]) -> Response:
+    """The same to print."""
+    return _printed(why_not.lines(_found(me(), wanted), language()))
+
+
 @explaining.get("/me/why-not")
 @explaining.takes(Days, location="query")
 @explaining.answers(200, WhyNot)
@@ -61,7 +80,7 @@ def get_my_why_not(wanted: dict[str, str]) -> dict[str, Any]:
 
 def _found(resident_id: str, wanted: dict[str, str]) -> dict[str, Any]:
     first, last = (date.fromisoformat(wanted[name]) for name in ("first_day", "last_day"))
-    return why_not.why_not(reading(), actor(), resident_id, first, last, parts().vending.rules.zone)
+    return why_not.why_not(reading(), actor(), resident_id, first, last, parts().clock(), parts().vending.rules.zone)
 
 
 class TakenFrom(Schema):
@@ -155,5 +174,5 @@ def _explained(resident_id: str) -> dict[str, Any]:
     return points.explain(reading(), actor(), resident_id, parts().clock(), parts().vending.rules.zone)
 
 
-def _printed(lines: list[str]) -> Response:
+def _printed(lines: Sequence[str]) -> Response:
     return Response("\n".join(lines), content_type="text/plain; charset=utf-8")

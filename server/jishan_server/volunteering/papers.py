@@ -192,7 +192,7 @@ def why_not(
     language: Language,
 ) -> WhyNot:
     """Why there are no points; refusals: resident_unknown, forbidden, span_invalid."""
-    found = explaining.why_not(connection, actor, resident_id, first, last, zone)
+    found = explaining.why_not(connection, actor, resident_id, first, last, now, zone)
     return WhyNot(
         name=resident(connection, actor, resident_id)["name"],
         first_day=found["first_day"],

@@ -93,7 +93,8 @@ CASES: Final[Mapping[str, Words]] = {
     "claim_open": Words("补报的服务等工作人员核实。", "The claim of past work waits to be looked at."),
     "claim_refused": Words("补报没有通过，原因：{reason}。", "The claim was refused: {reason}."),
     "adjustment_open": Words(
-        "{points}分的补分等另一位工作人员审核。", "An adjustment of {points} points waits for another person's approval."
+        "{points}分的补分等另一位工作人员审核。",
+        "An adjustment of {points} points waits for another person's approval.",
     ),
     "adjustment_refused": Words("补分没有获批，原因：{reason}。", "The adjustment was refused: {reason}."),
     "import_refused": Words(
@@ -107,7 +108,8 @@ CASES: Final[Mapping[str, Words]] = {
         "值守或承办属于本职工作，不记分。", "Being on duty, or handling it as one's work, earns no points."
     ),
     "merged": Words(
-        "这份档案已合并到另一份，积分和记录都在那里。", "This record was merged into another one; points and hours are there."
+        "这份档案已合并到另一份，积分和记录都在那里。",
+        "This record was merged into another one; points and hours are there.",
     ),
     "closed": Words("这份档案已注销，余下的积分已作废。", "This record was closed; what points were left are gone."),
 }

@@ -235,6 +235,28 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "credits.list_my_service_records": Row(MYSELF),
     # notice, objections, appeals, adjustments
     "notices.list_notices": Row(PUBLIC, query="estate={estate}"),
+    # certificates and other papers
+    "certificates.issue_certificate": Row(P.CERTIFICATE_ISSUE, {}),
+    "certificates.issue_my_certificate": Row(MYSELF, {}),
+    "certificates.list_certificates": Row(P.RECORD_READ),
+    "certificates.list_my_certificates": Row(MYSELF),
+    "certificates.list_register": Row(Listed(P.RECORD_READ)),
+    "certificates.get_certificate": Row(P.RECORD_READ, at={"number": "{certificate}"}),
+    "certificates.get_certificate_pdf": Row(P.RECORD_READ, at={"number": "{certificate}"}),
+    "certificates.get_my_certificate_pdf": Row(MYSELF, at={"number": "{certificate}"}, owned=True),
+    "certificates.revoke_certificate": Row(P.CERTIFICATE_REVOKE, WHY, at={"number": "{certificate}"}),
+    "certificates.check_certificate": Row(PUBLIC, at={"number": "{certificate}"}),
+    "prints.get_notice_sheet": Row(P.ACTIVITY_READ),
+    "prints.get_poster": Row(P.ACTIVITY_READ),
+    "prints.get_attendance_sheet": Row(P.ATTENDANCE_WRITE),
+    "prints.get_session_of_sheet": Row(P.ATTENDANCE_WRITE, at={"code": "{sheet_code}"}, hidden=True),
+    "prints.get_passbook": Row(P.RESIDENT_READ),
+    "prints.get_my_passbook": Row(MYSELF),
+    "prints.get_card": Row(P.RESIDENT_READ),
+    "prints.get_my_card": Row(MYSELF),
+    "prints.get_cards": Row(P.RESIDENT_WRITE),
+    "prints.get_why_not_page": Row(P.RESIDENT_READ, query="first_day=2026-03-01&last_day=2026-03-31"),
+    "prints.get_my_why_not_page": Row(MYSELF, query="first_day=2026-03-01&last_day=2026-03-31"),
     "notices.file_objection": Row(P.OBJECTION_WRITE, WHY),
     "notices.file_my_objection": Row(MYSELF, {"credit_id": "{credit_id}", "reason": "x"}),
     "notices.list_objections": Row(Listed(P.OBJECTION_DECIDE)),
@@ -512,6 +534,15 @@ def credits_of(office: Office, known: dict[str, str]) -> None:
         connection.execute(insert(objections).values(**filed, filed_by="x", filed_at=office.now))
 
 
+def certificates_of(office: Office, known: dict[str, str]) -> None:
+    """A certificate of the resident's hours, and the code of a sheet."""
+    body = {"resident_id": known["resident"], "minutes": 60, "activity": "x", "reason": "x"}
+    made = office.ok("POST", "/credits", body)
+    office.ok("POST", f"/credits/{made['id']}/approve", {}, as_="approver")
+    known["certificate"] = office.ok("POST", f"/residents/{known['resident']}/certificates", {})["number"]
+    known["sheet_code"] = known["session_id"][:8]
+
+
 def machines_of(office: Office, known: dict[str, str]) -> None:
     """A machine with a redemption in doubt and a captured one, and one that is not enrolled yet."""
     world = World(office.parts.engine)
@@ -611,6 +642,7 @@ MAKERS: Final[Sequence[Callable[[Office, dict[str, str]], None]]] = (
     groups_of,
     activities_of,
     credits_of,
+    certificates_of,
     machines_of,
     attachments_of,
     reports_of,

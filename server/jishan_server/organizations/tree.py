@@ -286,8 +286,9 @@ def create_many(
     permit(connection, actor, Permission.ESTATE_WRITE, under_id)
     root_id = path(connection, under_id)[0].id
     o = organizations.c
-    coded = select(o.code, o.id).where(o.root_id == root_id, o.code.is_not(None))
-    ids = {row.code: row.id for row in connection.execute(coded)}
+    coded = select(o.code, o.id, o.name).where(o.root_id == root_id, o.code.is_not(None))
+    known = connection.execute(coded).all()
+    ids, names = {row.code: row.id for row in known}, {row.code: row.name for row in known}
     ids |= {row.code: derived_id(operation_id, f"organization {row.code}") for row in planned.new}
     if planned.new:
         connection.execute(
@@ -312,16 +313,15 @@ def create_many(
             update(organizations).where(organizations.c.id == bindparam("node_id")).values(name=bindparam("new_name")),
             [{"node_id": ids[row.code], "new_name": row.name} for row in planned.renamed],
         )
-    noted = [("organization_created", row) for row in planned.new]
-    noted += [("organization_changed", row) for row in planned.renamed]
-    audit.record_all(
-        connection,
-        now,
-        [
-            audit.Entry(actor, action, ("organization", ids[row.code]), operation_id, {"code": row.code})
-            for action, row in noted
-        ],
-    )
+    noted: list[tuple[str, NewNode, dict[str, object]]]
+    noted = [("organization_created", row, {"code": row.code}) for row in planned.new]
+    # What it was called before stays known: a report of an earlier day uses it.
+    noted += [("organization_changed", row, {"name": [names[row.code], row.name]}) for row in planned.renamed]
+    written = [
+        audit.Entry(actor, action, ("organization", ids[row.code]), operation_id, details)
+        for action, row, details in noted
+    ]
+    audit.record_all(connection, now, written)
     return planned
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import date
 from typing import Any
@@ -11,12 +12,14 @@ from office import Office
 from sqlalchemy import delete, event, func, select, update
 from sqlalchemy.exc import DatabaseError
 
+from jishan_server import audit
 from jishan_server.db import connect_for_writing, writing
 from jishan_server.ledger.store import balances
 from jishan_server.organizations import tree
 from jishan_server.organizations.roles import SYSTEM
 from jishan_server.organizations.tables import organization_moves, organizations
 from jishan_server.organizations.tree import NewNode
+from jishan_server.volunteering.yearly import names_on
 
 
 def made(office: Office, id: str, parent_id: str, level: str, **more: str) -> dict[str, Any]:
@@ -186,6 +189,14 @@ def test_a_whole_district_is_made_at_once_and_a_second_time_changes_nothing(offi
         assert f"sys:issuance:{estate_id}" in balances(connection, [f"sys:issuance:{estate_id}"])
     renamed, _ = run(office, "import-3", [NewNode("B7", "七号楼", "building group", "G7")])
     assert (len(renamed.renamed), renamed.new) == (1, ())
+    with office.parts.engine.connect() as connection:
+        e = audit.entries.c
+        newest = select(e.action, e.details).order_by(e.number.desc()).limit(1)
+        action, details = connection.execute(newest).one()
+        assert (action, json.loads(details)) == ("organization_changed", {"name": ["楼群7", "七号楼"]})
+        before = names_on(connection, office.now)
+        assert "楼群7" in before.values()
+        assert "七号楼" not in before.values()
 
 
 def test_rows_that_cannot_be_are_left_out_with_their_reason_and_the_others_made(office: Office) -> None:

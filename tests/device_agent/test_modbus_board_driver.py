@@ -9,6 +9,7 @@ import pytest
 from jishan_agent.dispensers import base
 from jishan_agent.dispensers.modbus_board import (
     ANSWER_MS,
+    CHECKS,
     COMMAND_KEPT_MS,
     SILENCE_MS,
     ModbusBoardDispenser,
@@ -237,6 +238,16 @@ def test_a_result_of_before_is_told_and_the_start_leaves_only_from_idle() -> Non
     line.driver.vend(1, line.now_ms + 30_000, line.now_ms)
     line.exchange()
     assert line.events == [base.StrayResult(1, "zdm8_02"), base.DriveSent(1)]
+
+
+def test_a_register_that_does_not_clear_gets_no_start() -> None:
+    line = Line()
+    line.status = DONE
+    line.driver.vend(1, line.now_ms + 30_000, line.now_ms)
+    line.run(30_000)
+    assert line.starts() == []
+    assert line.of(*RESULTS) == [base.VendFailed(1, "zdm8_02", "selection")]
+    assert line.of(base.StrayResult) == [base.StrayResult(1, "zdm8_02")] * CHECKS
 
 
 def test_the_start_leaves_once_whatever_comes_back() -> None:

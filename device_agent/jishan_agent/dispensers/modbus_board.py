@@ -39,7 +39,7 @@ ECHO_MS: Final = 300
 
 TRIES: Final = 2
 CHECKS: Final = 3
-"""So many results of former vends may lie in the register, one after another, before the check fails."""
+"""So many results of former vends may lie in the register, one after another, before it is called out of order."""
 
 COMMAND_KEPT_MS: Final = 10_000
 """A start that could not leave for so long is dropped, never sent late."""
@@ -238,18 +238,20 @@ class ModbusBoardDispenser:
 
     # The vend.
 
-    def _look(self, flight: _Flight, now_ms: int) -> None:
+    def _look(self, flight: _Flight, now_ms: int, left: int = CHECKS) -> None:
         def seen(status: codec.Status | None, now_ms: int) -> None:
             is_late = now_ms >= min(flight.not_after_ms, flight.drop_at_ms)
-            if status is not None and status.state in (State.SUCCEEDED, State.FAILED):
-                self._stray(flight.selection, status)
-                status = None
-            if status is None and not is_late:
-                self._look(flight, now_ms)
-            elif status is not None and status.state == State.IDLE and not is_late:
+            if is_late:
+                self._drop(flight, "never_sent")
+            elif status is None:
+                self._look(flight, now_ms, left)
+            elif status.state == State.IDLE:
                 self._start(flight, now_ms)
+            elif status.state in (State.SUCCEEDED, State.FAILED) and left > 0:
+                self._stray(flight.selection, status)
+                self._look(flight, now_ms, left - 1)
             else:
-                self._drop(flight, "never_sent" if status is None or is_late else _code(status))
+                self._drop(flight, _code(status))
 
         self._read(flight.place, seen, 1, now_ms)
 

@@ -23,7 +23,6 @@ from jishan_server import audit
 from jishan_server.db import MILLISECOND, from_ms
 from jishan_server.errors import DomainError
 from jishan_server.explaining.anomaly_tables import anomaly_looks
-from jishan_server.explaining.rule_words import Words
 from jishan_server.instants import iso
 from jishan_server.organizations import tree
 from jishan_server.organizations.roles import PERMISSIONS, Permission, permit, scope
@@ -37,6 +36,7 @@ from jishan_server.volunteering.activity_tables import activities, attendances, 
 from jishan_server.volunteering.credit_states import State
 from jishan_server.volunteering.planned import day_start
 from jishan_server.volunteering.rule_versions import rules_on
+from jishan_server.volunteering.rule_words import Words
 from jishan_server.volunteering.tables import credits
 from jishan_server.writer import Operation
 

@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, RowMapping, select
 
 from jishan_server.db import from_ms, to_ms
-from jishan_server.explaining.rule_words import Words, Work, sentence
 from jishan_server.instants import iso
 from jishan_server.ledger import history, tables
 from jishan_server.ledger.lots import Lot, Lots, Part, lots
@@ -31,6 +30,7 @@ from jishan_server.vending.tables import machines, products, redemptions
 from jishan_server.volunteering.credit_states import State
 from jishan_server.volunteering.credit_tables import adjustments
 from jishan_server.volunteering.rule_versions import Versions
+from jishan_server.volunteering.rule_words import Words, Work, sentence
 from jishan_server.volunteering.rules import Step
 from jishan_server.volunteering.statements import PENDING
 from jishan_server.volunteering.tables import credits

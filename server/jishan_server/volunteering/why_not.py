@@ -29,6 +29,8 @@ from jishan_server.volunteering.expiry_tables import bookings
 from jishan_server.volunteering.import_tables import import_candidates, import_refusals, imports
 from jishan_server.volunteering.judging import DUE_WORKING_DAYS
 from jishan_server.volunteering.planned import day_start
+from jishan_server.volunteering.rule_versions import Versions
+from jishan_server.volunteering.rule_words import Words, cap_words
 from jishan_server.volunteering.rules import Source
 from jishan_server.volunteering.tables import credits
 from jishan_server.volunteering.task_states import CREDITED
@@ -37,11 +39,6 @@ from jishan_server.volunteering.task_tables import task_people, tasks
 MAX_DAYS: Final = 366
 MAX_CASES: Final = 200
 """What a person reads, and prints."""
-
-
-class Words(NamedTuple):
-    zh: str
-    en: str
 
 
 CASES: Final[Mapping[str, Words]] = {
@@ -73,7 +70,9 @@ CASES: Final[Mapping[str, Words]] = {
     "waiting_consent": Words("还没有同意服务记录，同意后生效。", "It waits for the person's consent."),
     "rejected": Words("没有通过审核，原因：{reason}。", "It was not approved: {reason}."),
     "reversed": Words("已更正或收回，原因：{reason}。", "It was corrected or taken back: {reason}."),
-    "capped": Words("已到上限（{rule}），从{before}减为{after}。", "A cap ({rule}) cut it from {before} to {after}."),
+    "capped": Words(
+        "已到上限（{cap_zh}），从{before}减为{after}。", "A cap ({cap_en}) cut it from {before} to {after}."
+    ),
     "hours_only": Words("这种登记方式只记时长，不记积分。", "What is known in this way earns hours only."),
     "entered_late": Words(
         "过了10个工作日（到{due_day}）才登记，只记时长，不记积分。",
@@ -136,6 +135,7 @@ class _Asked(NamedTuple):
     now: datetime
     zone: ZoneInfo
     days: Calendar
+    versions: Versions
 
     def since(self) -> datetime:
         return day_start(self.first, self.zone)
@@ -159,7 +159,7 @@ def why_not(
     if not 0 <= (last - first).days < MAX_DAYS:
         raise DomainError("span_invalid", most=MAX_DAYS)
     ids = set(records_of(connection, resident_id))
-    asked = _Asked(connection, ids, first, last, now, zone, calendar(connection))
+    asked = _Asked(connection, ids, first, last, now, zone, calendar(connection), Versions(connection))
     found = sorted((case for look in _LOOKS for case in look(asked)), key=lambda case: (case.day, case.subject))
     return {
         "resident_id": resident_id,
@@ -251,7 +251,8 @@ def _stops(row: RowMapping, asked: _Asked) -> Iterator[tuple[str, dict[str, obje
         yield "not_service", {"minutes": row["minutes"]}
     for rule, before, after in json.loads(row["worth_steps"] or "[]"):
         if rule.startswith("cap_"):
-            yield "capped", {"rule": rule, "before": before, "after": after}
+            cap = cap_words(asked.versions.of(row["rule_version"]), rule.removeprefix("cap_"))
+            yield "capped", {"rule": rule, "cap_zh": cap.zh, "cap_en": cap.en, "before": before, "after": after}
         elif rule == f"source_{Source.CLAIMED_LATER}" and row["entered_at"] and asked.day(row["entered_at"]) > due:
             yield "entered_late", {"due_day": due}
         elif rule.startswith("source_"):

@@ -65,8 +65,8 @@ def test_signed_up_not_attended_open_and_void_say_so(office: Office) -> None:
     desk, club = Desk(office), Club(office)
     session = club.session()
     office.ok("POST", f"/sessions/{session}/sign-ups", {"resident_id": desk.people[0].id})
-    assert codes(desk) == ["not_attended"]
     club.at("2026-03-03T16:00")
+    assert codes(desk) == ["not_attended"]
     made = club.one(session, 0, minutes=60)
     assert codes(desk) == ["not_credited"]
     office.ok("POST", f"/attendances/{made['attendance_id']}/void", {"reason": "x"})

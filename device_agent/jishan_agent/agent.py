@@ -41,6 +41,8 @@ from jishan_protocol.messages import (
     Dispensed,
     Fault,
     Found,
+    Greet,
+    Greeting,
     Heartbeat,
     NotDispensed,
     NotStarted,
@@ -368,6 +370,8 @@ class Agent:
         match action:
             case vending.Ask():
                 self._ask(action, now_ms)
+            case vending.AskNews():
+                self._ask_news(action, now_ms)
             case vending.Begin():
                 with self._line:
                     self._dispenser.begin(action.points, now_ms)
@@ -527,7 +531,7 @@ class Agent:
         )
         return seal(envelope, topic, self._identity.key)
 
-    def _send(self, kind: str, message: Authorize | Heartbeat, now_ms: int, lasts_ms: int) -> bool:
+    def _send(self, kind: str, message: Authorize | Greet | Heartbeat, now_ms: int, lasts_ms: int) -> bool:
         """Publish a message that is not kept; it expires by the server's own clock, once that is known."""
         if self._session is None:
             return False
@@ -555,6 +559,12 @@ class Agent:
         )
         if self._server_clock is not None and self._send("ask", message, now_ms, vending.ANSWER_MS):
             self._stop_at("asked")
+
+    def _ask_news(self, action: vending.AskNews, now_ms: int) -> None:
+        nonce = self._random.getrandbits(8 * NONCE_BYTES).to_bytes(NONCE_BYTES, "big")
+        sealed = seal_credential(self._identity.key, action.greet_id, action.credential, nonce)
+        if self._server_clock is not None:
+            self._send("ask", Greet(action.greet_id, sealed), now_ms, vending.ANSWER_MS)
 
     def _beat(self, now_ms: int) -> None:
         if self._unanswered_beats >= MAX_UNANSWERED_BEATS:
@@ -611,7 +621,7 @@ class Agent:
             self._log.warning("message_refused", reason=error.reason, detail=error.detail)
             return
         match message:
-            case Approved() | Denied() | Found():
+            case Approved() | Denied() | Found() | Greeting():
                 self._step(message, now_ms)
             case Ack():
                 self._acked(message, now_ms)

@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from jishan_agent.dispensers import base
-from jishan_agent.words import Say, say
+from jishan_agent.words import Say, greeting, say
 from jishan_protocol.messages import (
     Approved,
     Authorize,
     Denied,
     Dispensed,
     Found,
+    Greeting,
     NotDispensed,
     NotStarted,
     OutboxMessage,
@@ -75,7 +76,7 @@ class TimePassed:
     """Nothing happened but the time."""
 
 
-VendingEvent = Identified | Started | TimePassed | base.DispenserEvent | Approved | Denied | Found
+VendingEvent = Identified | Started | TimePassed | base.DispenserEvent | Approved | Denied | Found | Greeting
 
 
 # What is written.
@@ -143,6 +144,14 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class AskNews:
+    """Ask once what is new for the person of this card; no step waits for the answer."""
+
+    greet_id: str
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """Let the dispenser say whether the selection can be sold."""
 
@@ -182,7 +191,7 @@ class Cancel:
     """What was pressed, or begun, ends without a vend."""
 
 
-Action = Ask | Begin | Cancel | Check | Vend | Release | Recover | Say
+Action = Ask | AskNews | Begin | Cancel | Check | Vend | Release | Recover | Say
 
 
 # The state.
@@ -209,6 +218,8 @@ class Vending:
     """As the resident was shown it: whatever differs by the time the card is tapped is not what was chosen."""
     choice_ends_ms: int | None = None
     attempt: Attempt | None = None
+    greet_id: str = ""
+    """The greeting that is asked for; an answer to any other is late and means nothing."""
 
     @property
     def next_wakeup_ms(self) -> int | None:
@@ -224,7 +235,7 @@ class Vending:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a step needs to know of the machine; `fresh_id` becomes the id of a redemption that begins here."""
+    """What a step needs to know of the machine; `fresh_id` is the id of what begins here, if anything does."""
 
     why_not_selling: str
     planogram_version: int
@@ -262,6 +273,8 @@ def step(state: Vending, event: VendingEvent, now_ms: int, around: Surroundings)
             return _denied(state, event)
         case Found():
             return _found(state, event)
+        case Greeting():
+            return _greeted(state, event)
         case base.Checked():
             return _checked(state, event, now_ms)
         case base.VendSucceeded() | base.VendFailed() | base.VendUnknown() | base.VendProved() | base.AtRest():
@@ -314,9 +327,20 @@ def _identified(state: Vending, credential: Credential, now_ms: int, around: Sur
         return _refused("card_blocked")
     if state.choice is None:
         begun = (_begun(around),) if state.credential is None else ()
-        session = Vending(credential=credential, choice_ends_ms=now_ms + CHOICE_MS)
-        return Step(session, actions=(*begun, say("choose")))
+        session = Vending(credential=credential, choice_ends_ms=now_ms + CHOICE_MS, greet_id=state.greet_id)
+        if credential.card is None or credential.pin is not None or credential == state.credential:
+            return Step(session, actions=(*begun, say("choose")))
+        session = replace(session, greet_id=around.fresh_id)
+        return Step(session, actions=(*begun, say("choose"), AskNews(session.greet_id, credential)))
     return _begin(credential, state.choice, now_ms, around)
+
+
+def _greeted(state: Vending, answer: Greeting) -> Step:
+    """What is new for the person who is choosing."""
+    if answer.greet_id != state.greet_id:
+        return Step(state)
+    words = greeting(answer.resident_label, answer.available_points, answer.points_changed, answer.unread_messages)
+    return Step(replace(state, greet_id=""), actions=(words,))
 
 
 def _pressed(state: Vending, pressed: base.Pressed, now_ms: int, around: Surroundings) -> Step:

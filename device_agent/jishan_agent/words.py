@@ -72,3 +72,16 @@ def say(code: str, **places: str | int) -> Say:
     """Fill the sentence of `code`; an unknown code or a missing place is our own mistake and raises KeyError."""
     zh, en = WORDS[code]
     return Say(code, zh.format(**places), en.format(**places))
+
+
+def greeting(label: str, available: int, changed: int | None, unread: int) -> Say:
+    """What is new for the person whose card was tapped, in one sentence; `changed` is None the first time."""
+    news = [
+        ("上次之后多了{}分", "points since last time: +{}", changed if changed and changed > 0 else 0),
+        ("上次之后少了{}分", "points since last time: -{}", -changed if changed and changed < 0 else 0),
+        ("有{}条消息", "messages: {}", unread),
+    ]
+    told = [(zh.format(number), en.format(number)) for zh, en, number in news if number]
+    told.append((f"现有{available}分", f"points now: {available}"))
+    zh, en = "，".join(one[0] for one in told), ", ".join(one[1] for one in told)
+    return Say("greeting", f"{label}，{zh}。请选择商品。", f"{en[0].upper()}{en[1:]}. Please choose an item.")

@@ -31,6 +31,8 @@ from jishan_protocol.messages import (
     Authorize,
     Denied,
     Desired,
+    Greet,
+    Greeting,
     Heartbeat,
     Slot,
     decode,
@@ -160,6 +162,8 @@ class Server:
         self.is_up = True
         self.acks = True
         self.desired: Desired | None = DESIRED
+        self.greets: list[Credential] = []
+        self.greeting: Callable[[Greet], Greeting | None] = lambda greet: None
         self.answer: Callable[[Authorize], Any] = lambda ask: Approved(ask.redemption_id, "token", 30, 8, "张*")
 
     def receive(self, topic: str, payload: bytes) -> None:
@@ -181,6 +185,11 @@ class Server:
                 answer = self.answer(message)
                 if answer is not None:
                     self.send("answer", answer)
+            case Greet():
+                self.greets.append(open_credential(KEY, message.greet_id, message.credential))
+                told = self.greeting(message)
+                if told is not None:
+                    self.send("answer", told)
             case _:
                 assert envelope.seq is not None
                 self.deliveries.append(envelope.seq)

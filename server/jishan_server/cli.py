@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from jishan_protocol import claim_codes
-from jishan_server import backups, demo_county, demo_data, demo_loading, files_cli, local_socket, logs
+from jishan_server import backups, demo_county, demo_data, demo_loading, files_cli, local_socket, logs, print_cli
 from jishan_server.assembly import assembled, hashing_of, utc_now
 from jishan_server.config import SECRET_BYTES, Config, ConfigError, load, settings
 from jishan_server.db import all_tables, make_engine, upgrade, writing
@@ -308,6 +308,7 @@ def confirm_date(date: datetime) -> None:
 
 main.add_command(files_cli.import_)
 main.add_command(files_cli.export)
+main.add_command(print_cli.print_)
 main.add_command(trying.messages)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from random import Random
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 
 from jishan_protocol.dispensers import mdb_lines as mdb
 from jishan_sim.cabinet import Slot
+from jishan_sim.control import create_app
 from jishan_sim.faces import FACES
+from jishan_sim.faces.card_reader import READERS
 from jishan_sim.faces.mdb_lines import BOOT_MS, MACHINE_WAITS_MS, MdbFace, face_for
 from jishan_sim.faults import from_mapping
+from jishan_sim.machine import Machine
+from jishan_sim.ports import open_port
 
 PRICE = 2
 VEND_MS = 12_000  # longer than any vend without a hold
@@ -407,3 +412,26 @@ def test_the_same_seed_tells_the_same_story() -> None:
         return list(bench.face.log)
 
     assert story() == story()
+
+
+# --- at the control port -------------------------------------------------------------------------------------------
+
+
+def test_a_person_sets_a_price_presses_and_reads_the_lines_in_words() -> None:
+    with ExitStack() as open_things:
+        ports = [open_port("tcp:127.0.0.1:0", 0) for _ in range(2)]
+        for port in ports:
+            open_things.callback(port.close)
+        bench = Bench()
+        machine = Machine("mdb", bench.face, ports[0], ports[1], READERS["line-hex"], None)
+        open_things.callback(machine.close)
+        web = create_app(machine).test_client()
+        for body in ({"selection": 9, "points": 1}, {"selection": 1, "points": -1}, {"selection": 1}):
+            assert web.post("/price", json=body).status_code == 400
+        assert web.post("/price", json={"selection": 1, "points": 7}).json == {"ok": True}
+        state = web.get("/state").get_json()
+        assert (state["face"], state["slots"][0]["price"]) == ("mdb", 7)
+        with machine.at_work() as (face, now_ms):
+            face.receive(b"V\n", now_ms)
+        frames = web.get("/log").get_json()["frames"]
+        assert [(frame["sender"], frame["name"]) for frame in frames] == [("host", "identify"), ("adapter", "version")]

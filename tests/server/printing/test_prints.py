@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 sys.path += [str(Path(__file__).parent), *(str(Path(__file__).parents[1] / name) for name in ("", "volunteering"))]
 
 from activity_office import Club
+from click.testing import CliRunner
 from link_world import World
 from office import Office
 from pdf_text import pages_of, texts_of
 from sqlalchemy import update
 from test_crediting import Desk
 
+from jishan_server.cli import main
 from jishan_server.db import writing
 from jishan_server.people.tables import residents
 
@@ -145,3 +148,19 @@ def test_the_yearly_report_is_a_pdf_too(desk: Desk) -> None:
     english, _ = paper(desk.office, path, as_="admin", headers={"Accept-Language": "en"})
     assert "Subtotal" in english
     desk.office.refused(404, "not_found", "GET", path.replace(".pdf", ".doc"), as_="admin")
+
+
+def test_a_notice_is_printed_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("JISHAN_")]:
+        monkeypatch.delenv(name)
+    for name, value in (("DATA_DIR", str(tmp_path)), ("ARGON2_ROUNDS", "1"), ("ARGON2_MEMORY_KIB", "8")):
+        monkeypatch.setenv(f"JISHAN_{name}", value)
+    assert CliRunner().invoke(main, ["init", "--demo"]).exit_code == 0
+    file = tmp_path / "公示.pdf"
+    done = CliRunner().invoke(main, ["print", "notice", "jiangpan", str(file), "--where", "服务台"])
+    assert done.exit_code == 0, done.output
+    assert "提出异议的地点：服务台" in "".join(texts_of(file.read_bytes()))
+    assert CliRunner().invoke(main, ["print", "cards", "jiangpan", str(file)]).exit_code == 0
+    assert "王建华" in "".join(texts_of(file.read_bytes()))
+    refused = CliRunner().invoke(main, ["print", "notice", "nowhere", str(file)])
+    assert refused.exit_code != 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
+from typing import TypeVar
 
 import pytest
 from paho.mqtt import publish
@@ -29,6 +32,10 @@ from jishan_sim.ports import PortError, open_port
 PATIENCE_S = 30.0
 KEY = bytes(range(32))
 BOARD = "board-1"
+DOWN, UP = board.line(board.Hello(1)), board.line(board.State(1, 5, 1, 0, False, "closed", None))
+"""The greeting with which both ends find each other; its doubles may still come later."""
+
+Event = TypeVar("Event")
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -36,6 +43,10 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline_s, "it never came"
         time.sleep(0.01)
+
+
+def now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 def free_port() -> int:
@@ -120,21 +131,17 @@ class Ends:
 
     def meet(self) -> None:
         """Say hello until both ways are open: what is published before the other has subscribed is lost."""
-        down, up = board.line(board.Hello(1)), board.line(board.State(1, 5, 1, 0, False, "closed", None))
         heard = answered = b""
 
         def both() -> bool:
             nonlocal heard, answered
-            self.agent.write(down)
-            self.board.write(up)
+            self.agent.write(DOWN)
+            self.board.write(UP)
             heard += self.board.read()
             answered += self.read()
-            return down in heard and up in answered
+            return DOWN in heard and UP in answered
 
         until(both)
-        time.sleep(0.3)  # the doubles of this greeting
-        self.board.read()
-        self.read()
 
 
 @pytest.fixture(params=["mosquitto", "amqtt"])
@@ -165,11 +172,11 @@ def test_lines_pass_both_ways_and_what_is_not_signed_does_not(ends: Ends) -> Non
         return b'"ack"' in heard
 
     until(is_all_heard)
-    assert heard == board.line(vend) + board.line(board.Ack(5, 1))
+    assert heard.replace(DOWN, b"") == board.line(vend) + board.line(board.Ack(5, 1))
     assert isinstance(ends.board, BoardPort)
     assert ends.board.refused == 4
     until(lambda: ends.agent.refused == 5)
-    assert ends.read() == b""
+    assert ends.read().replace(UP, b"") == b""
 
 
 def test_after_the_broker_was_killed_both_are_back_and_nothing_old_comes(ends: Ends) -> None:
@@ -193,39 +200,113 @@ def test_after_the_broker_was_killed_both_are_back_and_nothing_old_comes(ends: E
     ends.meet()
 
 
+class Host:
+    """The driver on the agent's port, by the real clock."""
+
+    def __init__(self, ends: Ends) -> None:
+        self.ends = ends
+        self.driver = MqttBoard(board.PROFILES["default"])
+        self.events: list[base.DispenserEvent] = []
+
+    def turn(self) -> None:
+        """Carry what is there, both ways."""
+        self.driver.receive(self.ends.read(), now_ms())
+        self.driver.tick(now_ms())
+        self.ends.agent.write(self.driver.take_output())
+        self.events += self.driver.take_events()
+
+    def wait(self, kind: type[Event]) -> Event:
+        """The first event of a kind, as soon as it has come."""
+        found: list[Event] = []
+
+        def look() -> bool:
+            self.turn()
+            found.extend(event for event in self.events if isinstance(event, kind))
+            return bool(found)
+
+        until(look)
+        return found[0]
+
+    def vend(self, selection: int) -> base.Checked:
+        """Check and vend, as far as the board has heard of it."""
+        self.wait(base.OnlineChanged)
+        self.driver.check(selection, now_ms())
+        checked = self.wait(base.Checked)
+        self.driver.vend(selection, now_ms() + 10_000, now_ms())
+        self.wait(base.Progressed)
+        return checked
+
+
+@pytest.mark.parametrize("ends", ["mosquitto"], indirect=True)
+def test_a_simulated_board_that_is_killed_in_mid_turn_knows_what_had_fallen(ends: Ends, tmp_path: Path) -> None:
+    """The process, its file of state, the broker, both ports, and a new run of the driver after the crash."""
+    ends.board.close()
+    state = tmp_path / "board.json"
+    command = [str(Path(sys.executable).parent / "jishan-sim"), "machine", "--face", "mqtt", "--port", ends.url]
+    command += ["--slots", "1-3", "--card-port", "pty", "--state", str(state)]
+
+    def started() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def dropped() -> int:
+        return len(json.loads(state.read_text())["cabinet"]["dropped"]) if state.exists() else 0
+
+    process = started()
+    try:
+        checked = Host(ends).vend(1)
+        until(lambda: dropped() == 1)
+        process.kill()
+        process.wait(PATIENCE_S)
+        process = started()
+        after = Host(ends)
+        after.driver.recover(1, checked.readings, now_ms())
+        result = after.wait(base.VendSucceeded)
+        assert (result.selection, result.is_verified) == (1, True)
+        after.driver.release(now_ms())
+        after.wait(base.AtRest)
+
+        def is_acknowledged() -> bool:
+            after.turn()
+            acked: int = json.loads(state.read_text())["cabinet"]["firmware"]["acked"]
+            return acked == 1
+
+        until(is_acknowledged)
+        assert dropped() == 1
+    finally:
+        process.kill()
+        process.wait(PATIENCE_S)
+
+
 def test_a_vend_over_a_broker(ends: Ends) -> None:
     """Driver, both ports, broker, face: the whole path once, by the real clock."""
-    slots = [Slot(selection, 5, 5) for selection in (1, 2)]
-    face = face_for(slots, board.PROFILES["default"], Faults(), Random(1))
-    driver = MqttBoard(board.PROFILES["default"])
-    events: list[base.DispenserEvent] = []
+    face = face_for([Slot(1, 5, 5)], board.PROFILES["default"], Faults(), Random(1))
+    host = Host(ends)
+    is_over = threading.Event()
 
-    def now_ms() -> int:
-        return time.monotonic_ns() // 1_000_000
-
-    def came(kind: type[base.DispenserEvent]) -> Callable[[], bool]:
-        def turn() -> bool:
+    def run_board() -> None:
+        face.power_on(now_ms())
+        while not is_over.is_set():
             face.receive(ends.board.read(), now_ms())
             ends.board.write(face.take_output())
-            driver.receive(ends.read(), now_ms())
-            driver.tick(now_ms())
-            ends.agent.write(driver.take_output())
-            events.extend(driver.take_events())
-            return any(isinstance(event, kind) for event in events)
+            time.sleep(0.01)
 
-        return turn
+    running = threading.Thread(target=run_board)
+    running.start()
+    try:
+        host.vend(1)
+        host.wait(base.VendSucceeded)
+        assert face.cabinet.items_dropped(1) == 1
+        assert face.cabinet.memory.firmware["acked"] == 0
+        host.driver.release(now_ms())
 
-    face.power_on(now_ms())
-    until(came(base.OnlineChanged))
-    driver.check(1, now_ms())
-    until(came(base.Checked))
-    driver.vend(1, now_ms() + 10_000, now_ms())
-    until(came(base.VendSucceeded))
-    assert face.cabinet.items_dropped(1) == 1
-    assert face.cabinet.memory.firmware["acked"] == 0
-    driver.release(now_ms())
-    turn = came(base.VendSucceeded)
-    until(lambda: turn() and face.cabinet.memory.firmware["acked"] == 1)
+        def is_acknowledged() -> bool:
+            host.turn()
+            return bool(face.cabinet.memory.firmware["acked"] == 1)
+
+        until(is_acknowledged)
+    finally:
+        is_over.set()
+        running.join()
 
 
 @pytest.mark.parametrize(

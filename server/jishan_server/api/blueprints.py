@@ -1,8 +1,10 @@
 """How a part of the API is made: unknown fields refused wherever they stand, typed decorators, one shape of failure."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from flask import Flask, Response
 from flask_smorest import Api as SmorestApi
 from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import RAISE, Schema
@@ -14,9 +16,32 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Api(SmorestApi):  # type: ignore[misc]  # flask-smorest is untyped
-    """The API's documentation: every failure has one shape."""
+    """The API's documentation: every failure has one shape.
+
+    It is put together when somebody first asks for it: that takes longer than all the rest of making an app.
+    """
 
     ERROR_SCHEMA = Failure
+
+    def __init__(self, app: Flask) -> None:
+        self._to_document: list[SmorestBlueprint] = []
+        self._documenting = threading.Lock()
+        super().__init__(app)
+
+    def register_blueprint(self, blp: SmorestBlueprint, **options: Any) -> None:
+        """Serve a part of the API; it is documented later."""
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blp.name] = self
+        self._app.register_blueprint(blp, **options)
+        self._to_document.append(blp)
+
+    def _openapi_json(self) -> Response:
+        with self._documenting:
+            while self._to_document:
+                part = self._to_document.pop(0)
+                part.register_views_in_doc(self, self._app, self.spec, name=part.name, parameters=None)
+                self.spec.tag({"name": part.name, "description": part.description})
+        document: Response = super()._openapi_json()
+        return document
 
 
 class Decorator(Protocol):

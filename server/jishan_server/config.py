@@ -368,9 +368,9 @@ def _check_messages(config: Config) -> None:
         raise ConfigError("smtp_url: names no host")
     if config.smtp_url and not config.mail_from:
         raise ConfigError("mail_from: smtp_url needs an address that mails come from")
+    _check_sealed("webhook_url", config.webhook_url)
     if config.webhook_url and not config.webhook_secret:
         raise ConfigError("webhook_secret: webhook_url needs one")
-    _check_sealed("webhook_url", config.webhook_url)
     for channel in ("sms", "wechat"):
         path, secret_path = getattr(config, f"{channel}_form"), getattr(config, f"{channel}_secret_file")
         if path:

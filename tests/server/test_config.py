@@ -52,6 +52,14 @@ def test_defaults_stand_and_the_environment_goes_before_the_file(folder: Path) -
         ("data_dir", ""),
         ("minutes_per_point", "0"),
         ("htp_port", "8080"),
+        ("smtp_url", "http://user:hidden@host"),
+        ("smtp_url", "smtp://"),
+        ("mail_from", "a@b.cn\nBcc: c@d.cn"),
+        ("webhook_url", "http://user:hidden@host/"),
+        ("webhook_secret", "hidden"),
+        ("sms_form", "/no/such/file"),
+        ("wechat_secret_file", "/no/such/file"),
+        ("quiet_hours", "night"),
     ],
 )
 def test_a_bad_setting_stops_the_start_and_names_itself(folder: Path, name: str, value: str) -> None:
@@ -121,3 +129,36 @@ def test_printed_addresses_begin_with_the_public_url_or_with_this_host() -> None
     assert settings({"JISHAN_HTTP_HOST": "::1"}).site_url == "http://[::1]:8080"
     with pytest.raises(ConfigError, match="public_url"):
         settings({"JISHAN_PUBLIC_URL": "ftp://jishan.example"})
+
+
+@pytest.mark.parametrize(
+    ("settings_", "named"),
+    [
+        ({"SMTP_URL": "smtps://host"}, "mail_from"),
+        ({"WEBHOOK_URL": "https://host/"}, "webhook_secret"),
+        ({"WEBHOOK_URL": "http://192.0.2.1/", "WEBHOOK_SECRET": "a secret of some length"}, "webhook_url"),
+        ({"SMS_FORM": "form.toml"}, "sms_form"),
+    ],
+)
+def test_a_channel_whose_settings_are_not_whole_stops_the_start(
+    folder: Path, settings_: dict[str, str], named: str
+) -> None:
+    (folder / "form.toml").write_text('url = "http://192.0.2.1/"\n[body]\nto = "{to}"')
+    given = {f"JISHAN_{name}": str(folder / value) if "FORM" in name else value for name, value in settings_.items()}
+    with pytest.raises(ConfigError, match=f"^{named}: "):
+        load({"JISHAN_DATA_DIR": str(folder)} | given)
+
+
+def test_channels_are_those_that_the_settings_name_and_secrets_are_not_shown(folder: Path) -> None:
+    config = load(
+        {
+            "JISHAN_DATA_DIR": str(folder),
+            "JISHAN_SMTP_URL": "smtp://post:hidden@host",
+            "JISHAN_MAIL_FROM": "no-reply@jishan.example",
+            "JISHAN_WEBHOOK_URL": "https://host/",
+            "JISHAN_WEBHOOK_SECRET": "hidden for all time",
+        }
+    )
+    assert config.channels == ("email", "webhook")
+    assert "hidden" not in repr(config)
+    assert load({"JISHAN_DATA_DIR": str(folder)}).channels == ()

@@ -11,12 +11,13 @@ import pytest
 from letters import LETTER, NOW, letter
 from receivers import Receiver
 
-from jishan_server.messaging.forms import fill, is_accepted, parse_form
+from jishan_server.messaging.forms import PLACES, fill, is_accepted, parse_form
 from jishan_server.messaging.posts import FormAdapter, WebhookAdapter
 from jishan_server.messaging.signing import SIGNATURE, TIMESTAMP, body_of, headers_of, is_signed, signature
 from jishan_server.people.delivery import Outcome
 
 SECRET = "a secret of some length"
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 VECTORS = Path(__file__).parents[3] / "docs" / "vectors" / "webhook.json"
 FORM = """
 url = "URL?key={secret}&to={to}"
@@ -156,3 +157,13 @@ def test_an_answer_that_does_not_say_yes_is_no(answer: bytes) -> None:
     form = parse_form('url = "https://x"\n[body]\na = "{to}"\n[accepted]\nmember = "errcode"\nequals = 0')
     assert not is_accepted(form, answer)
     assert is_accepted(form, b'{"errcode": 0, "errmsg": "ok"}')
+
+
+@pytest.mark.parametrize("name", ["sms", "wechat"])
+def test_the_example_of_the_docs_is_a_form_that_can_be_filled(name: str) -> None:
+    form = parse_form((EXAMPLES / f"{name}.toml").read_text("utf-8"))
+    filled = fill(form, {one: f"<{one}>" for one in PLACES})
+    assert "<to>" in filled.body.decode()
+    assert "<text>" in filled.body.decode()
+    assert "<id>" in filled.body.decode()
+    assert "{" not in filled.url

@@ -499,6 +499,20 @@ def test_a_second_result_is_a_stray() -> None:
     assert line.of(base.StrayResult) == [base.StrayResult(1, "zdm8_03_01")]
 
 
+@pytest.mark.parametrize("status", [DONE, (3, 4)])
+def test_a_result_that_comes_after_an_idle_reading_is_nobodys(status: tuple[int, int]) -> None:
+    """The true result was in the answer that got lost; what a confused board says afterwards is not believed."""
+    line = Line()
+    line.vend(RUNNING, LOST, IDLE, status)
+    line.run(ANSWER_MS + 2_000)
+    assert line.of(*RESULTS) == [base.VendUnknown(1, "result_lost")]
+    line.driver.recover(1, {"state": 0}, line.now_ms)
+    line.run(LONGEST_MS)
+    assert len(line.of(*RESULTS)) == 1
+    assert len(line.of(base.StrayResult)) == 1
+    assert line.of(*RESTS) == [base.AtRest()]
+
+
 def test_a_new_run_finds_the_result_that_nobody_has_read() -> None:
     line = Line()
     line.statuses = deque([RUNNING, DONE])

@@ -172,7 +172,7 @@ def test_a_doubled_status_is_read_twice() -> None:
 
 def test_a_wrong_status_follows_the_right_one() -> None:
     bench = started(vend(wrong_status=1))
-    assert [status(bench) for _ in range(3)] == [DONE, Status(3, STALLED), Status(0, STALLED)]
+    assert [status(bench) for _ in range(4)] == [DONE, IDLE, Status(3, STALLED), Status(0, STALLED)]
 
 
 def test_a_held_status_is_running_for_so_much_longer() -> None:

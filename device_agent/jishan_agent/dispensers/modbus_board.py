@@ -10,8 +10,8 @@ Rules:
 3. The register reads idle just before the start: `vend` asks once more, and the start leaves in the call that brings
    the answer, once, and never past `not_after_ms`. So whatever result comes later belongs to this vend.
 4. A status that is idle again, with no result seen, proves nothing: the answer that held the result may have been lost,
-   or the board has started anew. Only a profile can say that a register which was idle in every reading since the start
-   shows that the start never came.
+   or the board has started anew. A result that comes after it is not this vend's either. Only a profile can say that a
+   register which was idle in every reading since the start shows that the start never came.
 5. A board that refuses the start with a code that says so has not started. No echo is no refusal.
 6. At rest is a board that has read idle twice when the longest vend is over.
 
@@ -67,7 +67,7 @@ class _Flight:
     """The vend in hand, from `vend` (or `recover`, after a restart) until its result, or until the board is at rest.
 
     `is_watched`: every reading since the start was answered, without a gap. `owns_result`: the register was idle before
-    the start, so that a result in it is this vend's. `idle_readings`: how many in a row said so, on the way to rest.
+    the start and not since, so that a result in it is this vend's. `idle_readings`: how many in a row were idle.
     """
 
     selection: int
@@ -302,6 +302,7 @@ class ModbusBoardDispenser:
             flight.idle_readings = 0
             return
         flight.idle_readings = flight.idle_readings + 1 if status.state == State.IDLE else 0
+        flight.owns_result &= not (status.state == State.IDLE and self._must_have_begun(flight, now_ms))
         match status.state:
             case State.RUNNING:
                 flight.has_run = True
@@ -311,6 +312,11 @@ class ModbusBoardDispenser:
                 self._note_idle(flight, now_ms)
             case _ if not (flight.has_result or flight.is_unknown):
                 self._lose(flight, _code(status))
+
+    def _must_have_begun(self, flight: _Flight, now_ms: int) -> bool:
+        """If it ever did. A register that is idle now has lost its result, and what comes later is not this vend's."""
+        begun_ms = now_ms if flight.sent_at_ms is None else flight.sent_at_ms
+        return flight.has_run or not flight.is_watched or now_ms - begun_ms >= self._profile.starts_within_ms
 
     def _take_result(self, flight: _Flight, status: codec.Status) -> None:
         if flight.has_result or not flight.owns_result:
@@ -337,11 +343,11 @@ class ModbusBoardDispenser:
 
     def _note_idle(self, flight: _Flight, now_ms: int) -> None:
         """Idle without a result: it never started, or its result is gone."""
-        if flight.has_result or flight.is_unknown or flight.sent_at_ms is None:
+        if flight.has_result or flight.is_unknown:
             return
         if flight.has_run or not flight.is_watched:
             self._lose(flight, "result_lost")
-        elif now_ms - flight.sent_at_ms >= self._profile.starts_within_ms:
+        elif self._must_have_begun(flight, now_ms):
             if flight.has_echo or not self._profile.idle_proves_not_started:
                 self._lose(flight, "state_lost" if flight.has_echo else "no_echo")
             else:

@@ -8,9 +8,9 @@ How it behaves, after the vendor's examples (`jishan_protocol.dispensers.modbus_
 Not on paper, and chosen here: the numbers of the faults, and that one motor of all boards turns at a time.
 
 What the faults mean for it: `ack_lost`: no echo. `status_lost`: the register never shows the result. `status_doubled`:
-reading does not clear it the first time. `wrong_status`: when it has been read, its opposite stands there.
-`hold_status_ms`: RUNNING lasts so much longer. The cabinet's door has no meaning, as the board does not know it, nor
-have `clock_jump_s` and `refuse_late_answers`.
+reading does not clear it the first time. `wrong_status`: when it has been read, and idle once, its opposite stands
+there. `hold_status_ms`: RUNNING lasts so much longer. The cabinet's door has no meaning, as the board does not know it,
+nor have `clock_jump_s` and `refuse_late_answers`.
 """
 
 from __future__ import annotations
@@ -89,9 +89,10 @@ class ModbusBoardFace(BoardFace):
     def _read_away(self, unit: _Unit) -> Status:
         """The status, and what reading it does to it: the state goes, the fault stays."""
         status = unit.status
-        if status.state in (State.SUCCEEDED, State.FAILED):
-            after, *rest = unit.then or (Status(State.IDLE, status.fault),)
-            unit.status, unit.then = after, tuple(rest)
+        if unit.then:
+            unit.status, unit.then = unit.then[0], unit.then[1:]
+        elif status.state in (State.SUCCEEDED, State.FAILED):
+            unit.status = Status(State.IDLE, status.fault)
         return status
 
     def _climate(self, unit: int) -> codec.Message:
@@ -164,7 +165,8 @@ class ModbusBoardFace(BoardFace):
             unit.then = (result,)
         if self._happens(vend.faults.wrong_status):
             is_success = result.state == State.SUCCEEDED
-            unit.then += (Status(State.FAILED, STALLED) if is_success else Status(State.SUCCEEDED, NO_FAULT),)
+            opposite = Status(State.FAILED, STALLED) if is_success else Status(State.SUCCEEDED, NO_FAULT)
+            unit.then += (Status(State.IDLE, result.fault), opposite)
 
     def _next_happening_ms(self) -> int | None:
         return min((unit.result[0] for unit in self._units.values() if unit.result is not None), default=None)

@@ -13,6 +13,14 @@ TEXTS: Final[dict[str, Words]] = {
         "您的另一份登记已合并到这个账户，原来的积分和服务记录都在。",
         "Your other registration was merged into this account; its points and service records are here.",
     ),
+    "certificate_issued": Words(
+        "已为您出具志愿服务记录证明，编号{number}。不是您要的，请告诉我们。",
+        "A record of volunteer service was issued for you, number {number}. If you did not ask for it, please tell us.",
+    ),
+    "certificate_revoked": Words(
+        "您的志愿服务记录证明（编号{number}）已作废，原因：{reason}。",
+        "Your record of volunteer service, number {number}, was revoked: {reason}.",
+    ),
     "claim_accepted": Words(
         "您补报的“{activity}”已采纳，审核后生效。",
         'Your claim of "{activity}" was accepted; it counts once it has been approved.',

@@ -28,6 +28,7 @@ from jishan_server.organizations.calendar import parse_day
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
 from jishan_server.organizations.tree import organization
 from jishan_server.people.member_numbers import check_digit
+from jishan_server.people.messages import Message, tell
 from jishan_server.people.one_person import persons
 from jishan_server.people.residents import estate_of
 from jishan_server.people.tables import residents
@@ -123,6 +124,8 @@ def issue_certificate(connection: Connection, operation: Operation, now: datetim
         if old["resident_id"] not in persons(connection, [body.resident_id]):
             raise DomainError("certificate_unknown")
         _revoke(connection, old, body.actor, None, number, now)
+    if resident_of_actor(body.actor) is None:
+        tell(connection, now, [Message(body.resident_id, "certificate_issued", {"number": number})])
     _note(connection, operation, now, "certificate_issued", number, {"replaces": body.replaces})
     return certificate(connection, body.actor, number)
 
@@ -138,6 +141,8 @@ def revoke_certificate(connection: Connection, operation: Operation, now: dateti
     found = _locked(connection, body.number)
     permit(connection, body.actor, Permission.CERTIFICATE_REVOKE, found["estate_id"])
     _revoke(connection, found, body.actor, body.reason, None, now)
+    said = {"number": found["number"], "reason": body.reason}
+    tell(connection, now, [Message(found["resident_id"], "certificate_revoked", said)])
     _note(connection, operation, now, "certificate_revoked", found["number"], {})
     return certificate(connection, body.actor, found["number"])
 

@@ -76,7 +76,7 @@ class Story:
     credits: dict[str, str] = field(default_factory=dict)
     redemption_id: str = ""
     late_credit: str = ""
-    january: dict[str, bytes] = field(default_factory=dict)
+    certificate: str = ""
 
     def find(self, name: str, building: str = "") -> dict[str, Any]:
         """Somebody of the estate, as the coordinator finds them."""
@@ -437,6 +437,20 @@ def points_end_with_the_year_and_everybody_was_warned(story: Story) -> None:
     assert [story.minutes(name) for name in ("王桂兰", "赵敏", "孙立")] == [120, 420, 60]
 
 
+def a_certificate_reads_hours_and_never_points(story: Story) -> None:
+    year, person = story.year, story.people["王桂兰"]
+    made = year.me(person, "POST", "/certificates", {})
+    assert (made["hours"], made["unit_name"], made["state"]) == ("2.0", "柳荫苑", "valid")
+    printed = year.send("GET", f"/me/certificates/{made['number']}/certificate.pdf", **year.as_me(person))
+    assert printed.data.startswith(b"%PDF")
+    checked = year.ok("GET", f"/certificates/{made['number']}/check", as_=None)
+    assert checked.keys() == {"number", "first_day", "last_day", "hours", "unit_name", "state"}
+    of_both = year.ok("POST", f"/residents/{story.people['马秀英 8栋']['id']}/certificates", {}, as_="lin")
+    assert of_both["hours"] == "4.0"
+    somebody = year.ok("GET", f"/credits/{story.late_credit}", as_="lin")["resident_id"]
+    story.certificate = year.ok("POST", f"/residents/{somebody}/certificates", {}, as_="lin")["number"]
+
+
 def the_report_of_january_is_the_same_in_march(story: Story) -> None:
     year = story.year
     path = f"organization_id={COUNTY}&year=2026&known_on=2027-01-15"
@@ -450,6 +464,7 @@ def the_report_of_january_is_the_same_in_march(story: Story) -> None:
     reversed_ = year.ok("POST", f"/credits/{story.late_credit}/reverse", reason, as_="heping")
     owed = year.ok("GET", f"/residents/{reversed_['resident_id']}/balance", as_="lin")["owed_points"]
     assert owed == 2
+    assert year.ok("GET", f"/certificates/{story.certificate}/check", as_=None)["state"] == "outdated"
     year.until("2027-03-10 09:00")
     assert {form: year.file(f"/reports/yearly.{form}?{path}", "shen") for form in ("csv", "xlsx")} == january
     later = reading.read(year.file(f"/reports/yearly.csv?{path}&later=true", "shen")).rows
@@ -503,6 +518,7 @@ def test_a_year_of_one_estate(template: Path, tmp_path: Path) -> None:
         who_was_registered_twice_becomes_one_person(story)
         nobody_sees_the_people_of_another_estate(story)
         points_end_with_the_year_and_everybody_was_warned(story)
+        a_certificate_reads_hours_and_never_points(story)
         the_report_of_january_is_the_same_in_march(story)
         the_secretary_reads_who_did_what_in_the_estate(story)
         every_balance_is_what_the_rows_come_to(story)

@@ -196,6 +196,7 @@ def test_who_has_not_agreed_waits_and_is_not_shown(desk: Desk) -> None:
         book(connection, [Transfer("x", Kind.POST, "sys:issuance:jiangpan", "res:x", 1, **words)], desk.office.now)
     assert desk.turn() == 1
     assert (desk.state(made), desk.points(0)) == ("waiting_consent", 0)
+    assert desk.inbox(0) == ["credit_waiting_consent", "credit_in_notice", "credit_waiting_consent"]
 
 
 # Objections
@@ -219,6 +220,7 @@ def test_an_objection_holds_a_credit_and_upheld_rejects_it(desk: Desk) -> None:
     assert desk.state(made) == "rejected"
     assert [one["state"] for one in desk.office.ok("GET", "/objections", as_="approver")["items"]] == ["upheld"]
     assert desk.inbox(0) == ["credit_in_notice", "credit_objected", "credit_rejected"]
+    assert desk.inbox(1) == ["objection_answered"]
 
 
 def test_a_dismissed_objection_lets_the_notice_go_on_for_what_was_left(desk: Desk) -> None:
@@ -232,6 +234,7 @@ def test_a_dismissed_objection_lets_the_notice_go_on_for_what_was_left(desk: Des
     desk.office.ok("POST", f"/objections/{filed['id']}/decide", body, **desk.as_login("second"))
     shown = desk.office.ok("GET", f"/credits/{made['id']}")
     assert (shown["state"], shown["notice_ends_at"]) == ("approved", "2026-03-11T16:00:00.000Z")
+    assert desk.inbox(0) == ["credit_in_notice", "credit_objected", "objection_dismissed"]
 
 
 def test_a_resident_objects_to_nothing_that_is_not_shown(here: Desk) -> None:

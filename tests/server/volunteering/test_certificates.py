@@ -157,7 +157,7 @@ def test_a_revoked_one_says_so_and_is_not_revoked_twice(desk: Desk) -> None:
     done = desk.office.ok("POST", path, {"reason": "发错了人"}, as_="admin")
     assert (done["state"], done["revoke_reason"]) == ("revoked", "发错了人")
     assert checked(desk, number)["state"] == "revoked"
-    told = [one["zh"] for one in desk.office.ok("GET", f"/residents/{desk.people[0].id}/messages")["items"]]
+    told = [one["text"] for one in desk.office.ok("GET", f"/residents/{desk.people[0].id}/messages")["items"]]
     assert [number in one for one in told[:2]] == [True, True]
     assert "发错了人" not in desk.office.client.get(f"/c/{number}").text
     desk.office.refused(409, "certificate_revoked", "POST", path, {"reason": "x"}, as_="admin")

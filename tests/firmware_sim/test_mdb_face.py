@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from contextlib import ExitStack
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from jishan_protocol.dispensers import mdb_lines as mdb
+from jishan_sim.__main__ import main
 from jishan_sim.cabinet import Slot
 from jishan_sim.control import create_app
 from jishan_sim.faces import FACES
@@ -435,3 +440,29 @@ def test_a_person_sets_a_price_presses_and_reads_the_lines_in_words() -> None:
             face.receive(b"V\n", now_ms)
         frames = web.get("/log").get_json()["frames"]
         assert [(frame["sender"], frame["name"]) for frame in frames] == [("host", "identify"), ("adapter", "version")]
+
+
+# --- in words ------------------------------------------------------------------------------------------------------
+
+
+def test_the_decode_example_prints_what_the_page_shows() -> None:
+    page = (Path(__file__).parents[2] / "docs/protocols/mdb-lines.md").read_text("utf-8")
+    command, *lines = page.partition("```console\n")[2].partition("```")[0].splitlines()
+    _, *arguments = shlex.split(command.removeprefix("$ "))
+    assert CliRunner().invoke(main, arguments).stdout.splitlines() == lines
+
+
+def test_a_capture_of_text_is_never_taken_for_hex(tmp_path: Path) -> None:
+    capture = tmp_path / "capture.txt"
+    capture.write_bytes(b"c,1\r\nC,0\ncafe\n\xff\nc,STATUS,VEND,2.00,65536\nc,V")
+    for arguments, given in (([str(capture)], b""), ([], capture.read_bytes())):
+        told = CliRunner().invoke(main, ["decode", "mdb", *arguments], input=given).stdout.splitlines()
+        lines = [json.loads(one) for one in told]
+        assert [line.get("name", line.get("error")) for line in lines] == [
+            "went_on",
+            "switch_off",
+            "unknown",
+            "not_text",
+            "item",
+            "incomplete",
+        ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import fields
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +18,9 @@ from jishan_protocol.dispensers import mdb_lines as mdb
 from jishan_protocol.dispensers.profiles import ProfileError, chosen
 from jishan_protocol.errors import ProtocolError
 
-VECTORS = json.loads((Path(__file__).parents[2] / "docs/vectors/mdb-lines.json").read_text("utf-8"))["vectors"]
+DOCS = Path(__file__).parents[2] / "docs"
+VECTORS = json.loads((DOCS / "vectors/mdb-lines.json").read_text("utf-8"))["vectors"]
+PAGE = (DOCS / "protocols/mdb-lines.md").read_text("utf-8")
 DEFAULT = mdb.PROFILES["default"]
 
 AMOUNT = st.integers(0, mdb.MAX_POINTS).map(Decimal)
@@ -77,6 +81,14 @@ def test_what_is_written_is_read_again(profile: mdb.MdbProfile, message: mdb.Mes
     (line,) = lines_of(mdb.write(message, profile))
     assert isinstance(line, str)
     assert mdb.read(line) == message
+
+
+def test_the_page_names_every_profile_and_every_setting() -> None:
+    section = PAGE.partition("## Profiles\n")[2].partition("\n## ")[0]
+    first_cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert {name for cell in first_cells for name in re.findall(r"`([a-z-]+)`", cell)} == set(mdb.PROFILES)
+    settings = {setting.name for setting in fields(mdb.MdbProfile)} - {"name", "old_words"}
+    assert settings <= set(re.findall(r"`([a-z_]+)`", section.rpartition("profiles.toml")[2]))
 
 
 def test_every_message_has_a_round_trip() -> None:

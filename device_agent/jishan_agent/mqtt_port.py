@@ -76,6 +76,11 @@ class MqttPort:
         self._tls = ssl.create_default_context(cafile=self._secrets.ca_file or None) if self._address.is_tls else None
         self.refused = 0
 
+    @property
+    def is_up(self) -> bool:
+        """Whether what is written now is published."""
+        return self._live is not None
+
     def start(self) -> None:
         """Begin to connect."""
         self._thread.start()

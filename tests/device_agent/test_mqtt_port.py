@@ -183,7 +183,7 @@ def test_after_the_broker_was_killed_both_are_back_and_nothing_old_comes(ends: E
     ends.meet()
     ends.broker.kill()
     lost = board.line(board.Vend(5, 2, 8, 14, 20_000))
-    until(lambda: ends.agent._live is None)
+    until(lambda: not ends.agent.is_up)
     ends.agent.write(lost)
     ends.broker.start()
     heard = b""

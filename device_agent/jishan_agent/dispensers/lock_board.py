@@ -108,6 +108,7 @@ class LockBoardDispenser:
         self._flight: _Flight | None = None
         self._recovery: _Recovery | None = None
         self._poll_at_ms = 0
+        self._doors: set[Lock] = set()
         self._open_doors: dict[Lock, _OpenDoor] = {}
         self._presence_at_ms = 0
         self._next_board = 1
@@ -230,6 +231,8 @@ class LockBoardDispenser:
             self._note(flight, is_open, now_ms)
         elif isinstance(reading, codec.ContactChanged) and is_open and lock not in self._open_doors:
             self._events.append(base.StrayResult(self._profile.selection(lock), "door_opened"))
+        if isinstance(reading, codec.ContactChanged):
+            self._doors.add(lock)
         self._note_door(lock, is_open, now_ms)
 
     def _read(self, lock: Lock, then: Reading, tries: int, now_ms: int) -> None:
@@ -304,6 +307,11 @@ class LockBoardDispenser:
     def _note_door(self, lock: Lock, is_open: bool, now_ms: int) -> None:
         door = self._open_doors.get(lock)
         selection = self._profile.selection(lock)
+        if not is_open:
+            self._doors.add(lock)
+        elif lock not in self._doors:
+            # Never seen shut: perhaps no door is wired to that place. A check of it refuses, and no more.
+            return
         if is_open and door is None:
             if len(self._open_doors) < MAX_DOORS and self._profile.place(selection) == lock:
                 self._open_doors[lock] = _OpenDoor(now_ms, now_ms + OPEN_DOOR_POLL_MS)

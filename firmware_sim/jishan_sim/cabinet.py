@@ -125,7 +125,7 @@ class Cabinet:
         self.drop_sensor = "ok"
         self._counts_sales = counts_sales
         self._counts_stock = counts_stock
-        self._counts_at_drop = counts_at_drop
+        self.counts_at_drop = counts_at_drop
         self._turn: _Turn | None = None
 
     @property
@@ -270,7 +270,7 @@ class Cabinet:
         self.dropped.append(Drop(at_ms, turn.selection, items, turn.seen))
         assert len(self.dropped) <= MAX_DROPS, "the history is full"
         self.revision += 1
-        if turn.seen and self._counts_at_drop:
+        if turn.seen and self.counts_at_drop:
             self.count_sale(turn.selection)
 
     def _end(self, turn: _Turn) -> TurnEnd:
@@ -280,7 +280,7 @@ class Cabinet:
             return TurnEnd.RAN_ON
         if turn.motion.watched and not turn.seen:
             return TurnEnd.NO_DROP_SEEN
-        if not (turn.seen and self._counts_at_drop):
+        if not (turn.seen and self.counts_at_drop):
             self.count_sale(turn.selection)
         return TurnEnd.DISPENSED
 

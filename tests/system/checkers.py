@@ -193,7 +193,7 @@ def _drops(machine: SimulatedMachine, rows: dict[str, Row]) -> list[str]:
             found.append(f"{name}: {len(drops)} drops for one vend")
         if any(drop.selection != row.selection for drop in drops):
             found.append(f"{name}: another selection dropped")
-        lied = any(not drop.seen for drop in drops) or not machine.profile.drop_sensor
+        lied = any(not drop.seen for drop in drops) or not machine.has_drop_sensor
         if row.state is State.CAPTURED and row.said_left and not drops and not lied:
             found.append(f"{name}: captured by the machine's word, and nothing fell")
         if row.state is State.VOIDED and not row.decided and drops and not lied:

@@ -10,22 +10,23 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from network import Network
 from scheduler import Scheduler
+from simulated_server import PRICES
 
 from jishan_agent.agent import Agent, DispenserSpoke, Identity, LinkDown, LinkUp, Received
-from jishan_agent.dispensers.base import Pressed
-from jishan_agent.dispensers.xy import XyDispenser
+from jishan_agent.dispensers import DRIVERS
+from jishan_agent.dispensers.base import Dispenser, Memory, Pressed
 from jishan_agent.journal import Journal, JournalBroken
 from jishan_agent.vending import Identified
-from jishan_protocol.dispensers import xy
 from jishan_protocol.sealing import Credential
-from jishan_sim.cabinet import Cabinet, Slot
-from jishan_sim.faces.xy import XyFace
+from jishan_sim.cabinet import Slot
+from jishan_sim.faces import FACES
 from jishan_sim.faults import Faults
 
-SELECTIONS = (13, 14, 15)
+SELECTIONS = tuple(PRICES)
 STOCK = 6
 PACK_NUMBERS_SKIPPED = 64
 
@@ -91,25 +92,25 @@ class SimulatedMachine:
         network: Network,
         identity: Identity,
         journal_id: str,
-        profile: xy.XyProfile,
+        profile: Any,
         faults: Faults,
         random: Random,
+        protocol: str = "xy",
     ) -> None:
         self.scheduler, self.network, self.random = scheduler, network, random
         self.identity, self.journal_id, self.profile = identity, journal_id, profile
-        slots = [Slot(selection, items=STOCK, stock=STOCK) for selection in SELECTIONS]
-        self.cabinet = Cabinet(
-            slots,
-            counts_sales=profile.sales_count_host_vends,
-            counts_stock=profile.stock_counts_host_vends,
-            # Only a controller that counts as the item falls can claim that its counter survives a power cut.
-            counts_at_drop=profile.counter_survives_power_cut or random.random() < 0.5,
-        )
-        self.face = XyFace(self.cabinet, profile, faults, Random(random.getrandbits(32)))
+        # Points are what the machine's own price says, where it shows one.
+        slots = [Slot(selection, items=STOCK, stock=STOCK, price=PRICES[selection]) for selection in SELECTIONS]
+        # Only an XY controller that counts as the item falls can claim that its counter survives a power cut.
+        counts_early = protocol == "xy" and (profile.counter_survives_power_cut or random.random() < 0.5)
+        self.protocol, self.has_keypad = protocol, FACES[protocol].has_keypad
+        self.face = FACES[protocol].build(slots, profile, faults, Random(random.getrandbits(32)))
+        self.cabinet = self.face.cabinet
+        self.cabinet.counts_at_drop |= counts_early
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self.disk = SimulatedReserve(self.connection)
         self.agent: Agent | None = None
-        self.dispenser: XyDispenser | None = None
+        self.dispenser: Dispenser | None = None
         self.is_linked = False
         self.kill_at: str | None = None
         self.began: list[Began] = []
@@ -133,7 +134,8 @@ class SimulatedMachine:
         self.runs += 1
         self._note(f"boot {self.runs}")
         journal = Journal(self.connection, self.journal_id, self.disk)  # type: ignore[arg-type]
-        self.dispenser = XyDispenser(self.profile, journal.pack_number + PACK_NUMBERS_SKIPPED)
+        memory = Memory((journal.pack_number + PACK_NUMBERS_SKIPPED) % 255)
+        self.dispenser = DRIVERS[self.protocol].build(self.profile, memory)
         seeded = Random(self.random.getrandbits(32))
         self.agent = Agent(self.identity, journal, self.dispenser, self._publish, seeded, self._reached)
         self._guarded(lambda agent: agent.start(self.scheduler.now_ms))
@@ -185,8 +187,9 @@ class SimulatedMachine:
         self._guarded(lambda agent: agent.handle(Identified(credential), self.scheduler.now_ms))
 
     def press(self, selection: int) -> None:
-        """A selection is pressed, on the screen or on the controller's own keypad."""
-        if self.random.random() < 0.5:
+        """A selection is pressed, on the dispenser if it has keys, or on a keypad or screen of its own."""
+        # An MDB machine wants nothing that was not pressed on it.
+        if self.protocol == "mdb" or (self.random.random() < 0.5 and self.has_keypad):
             self.face.press(selection, self.scheduler.now_ms)
             self._pump()
         else:
@@ -196,6 +199,11 @@ class SimulatedMachine:
         """Replace what goes wrong with the controller."""
         self.face.set_faults(faults)
         self._pump()
+
+    @property
+    def has_drop_sensor(self) -> bool:
+        """Whether a vend is seen by something; the doors of a locker are."""
+        return bool(getattr(self.profile, "drop_sensor", True))
 
     def last_seq(self) -> int:
         """The last message that the journal has written."""

@@ -11,7 +11,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from world import plan_of, run, run_plan
+from network import NetworkFaults
+from world import FLEET, Plan, plan_of, run, run_plan
+
+from jishan_sim.faults import LineFaults, VendFaults
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "20"))
 
@@ -40,23 +43,40 @@ def test_the_seeds_reach_every_end() -> None:
     assert {"captured", "voided", "denied", "in_doubt"} <= reached
 
 
+@pytest.mark.parametrize("machine", FLEET, ids=":".join)
+def test_every_machine_of_the_fleet_sells(machine: tuple[str, str]) -> None:
+    """A machine that never gets as far as a vend proves nothing."""
+    plan = clean_plan(machine)
+    # With credit first, who presses before the card is read presses for nothing.
+    visits = tuple((when_ms, 0, "00745A70", 13) for when_ms in range(1_000, 200_000, 50_000))
+    result = run_plan(replace(plan, visits=visits))
+    assert not result.problems, "\n".join([*result.lines, *result.problems])
+    assert result.states.get("captured", 0) >= (1 if machine[1] == "credit-first" else 4), "\n".join(result.lines)
+
+
+def clean_plan(machine: tuple[str, str]) -> Plan:
+    """One resident, who identifies and presses, and nothing goes wrong."""
+    return replace(
+        plan_of(0),
+        machines=1,
+        visits=((1_000, 0, "00745A70", 13),),
+        troubles=(),
+        network=NetworkFaults(),
+        vend=VendFaults(),
+        line=LineFaults(),
+        crash_before_commit=0.0,
+        crash_after_commit=0.0,
+        refuse_late_answers=False,
+        fleet=(machine,),
+    )
+
+
 def test_the_checkers_see_an_item_that_fell_for_nothing() -> None:
     """A blind sensor makes the machine say that nothing fell; a checker that is not told so must object."""
     import checkers
     import world
 
-    plan = replace(
-        plan_of(0),
-        machines=1,
-        visits=((1_000, 0, "00745A70", 13),),
-        troubles=(),
-        network=world.NetworkFaults(),
-        vend=world.VendFaults(),
-        line=world.LineFaults(),
-        crash_before_commit=0.0,
-        crash_after_commit=0.0,
-        profiles=("default",),
-    )
+    plan = clean_plan(("xy", "default"))
     stage = world.World(plan)
     assert run_plan(plan).states == {"captured": 1}
     stage.run_to_the_end()

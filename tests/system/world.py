@@ -18,7 +18,7 @@ from simulated_machine import SELECTIONS, SimulatedMachine
 from simulated_server import CARDS, MACHINES, PIN, SimulatedServer, journal_id_of
 
 from jishan_agent.agent import Identity
-from jishan_protocol.dispensers import xy
+from jishan_agent.dispensers import DRIVERS
 from jishan_protocol.sealing import Credential
 from jishan_server.organizations.roles import SYSTEM
 from jishan_server.people.merging import CloseResident, MergeResidents
@@ -44,7 +44,26 @@ AGENT_STEPS = (
     "outcome_sent",
     "outcome_acked",
 )
-PROFILES = ("default", "paper", "counting", "counting-volatile", "counting-stock", "no-drop-sensor", "lift")
+FLEET = (
+    ("xy", "default"),
+    ("xy", "paper"),
+    ("xy", "counting"),
+    ("xy", "counting-volatile"),
+    ("xy", "counting-stock"),
+    ("xy", "no-drop-sensor"),
+    ("xy", "lift"),
+    ("mdb", "default"),
+    ("mdb", "no-drop-sensor"),
+    ("mdb", "credit-first"),
+    ("lock-board", "default"),
+    ("lock-board", "reporting"),
+    ("modbus-board", "default"),
+    ("modbus-board", "no-drop-sensor"),
+    ("mqtt", "default"),
+    ("mqtt", "late-store"),
+)
+"""Protocols and firmwares; a seed puts any of them beside each other."""
+
 TROUBLES = (
     "kill_agent",
     "kill_agent_at_step",
@@ -84,7 +103,8 @@ class Plan:
     crash_before_commit: float
     crash_after_commit: float
     refuse_late_answers: bool = False
-    profiles: tuple[str, ...] = field(default=())
+    fleet: tuple[tuple[str, str], ...] = field(default=())
+    """(protocol, firmware profile) of each machine."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -152,7 +172,7 @@ def plan_of(seed: int) -> Plan:
         crash_before_commit=maybe(0.05, 0.3),
         crash_after_commit=maybe(0.05, 0.3),
         refuse_late_answers=random.random() < 0.2,
-        profiles=tuple(random.choice(PROFILES) for _ in MACHINES),
+        fleet=tuple(random.choice(FLEET) for _ in MACHINES),
     )
 
 
@@ -179,16 +199,17 @@ class World:
         self.machines = [self._machine(index) for index in range(plan.machines)]
 
     def _machine(self, index: int) -> SimulatedMachine:
-        machine_id, plan = MACHINES[index], self.plan
+        machine_id, (protocol, profile) = MACHINES[index], self.plan.fleet[index]
         key = self.server.keys.machine_key(machine_id, 1)
         return SimulatedMachine(
             self.scheduler,
             self.network,
             Identity(machine_id, shard_of(machine_id), 1, {1: key}, self.server.card_key),
             journal_id_of(machine_id),
-            xy.PROFILES[plan.profiles[index]],
+            DRIVERS[protocol].profile(profile),
             Faults(),
             Random(self.random.getrandbits(32)),
+            protocol,
         )
 
     def run(self) -> Run:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import click
 
-from jishan_sim.demo_stage import MACHINE, DemoFailed, MachineOnStage, Stage, add_machine, on_stage, until
+from jishan_sim.demo_stage import MACHINE, PARTS, DemoFailed, MachineOnStage, Stage, add_machine, on_stage, until
 from jishan_sim.demo_story import Told, tell
 
 SMALL: Final = ("--estates", "5", "--people", "140")
@@ -31,8 +31,9 @@ WHOLE: Final = ()
 @click.option("--once", is_flag=True, help="Play the story without a person; exit 0 only if all of it held.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the steps as JSON.")
 @click.option("--county", is_flag=True, help="With the whole county: 89 estates, 2,518 people, 18,000 credits.")
+@click.option("--face", type=click.Choice(sorted(PARTS)), default="xy", show_default=True, help="What machines speak.")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path("build/demo"), show_default=True)
-def demo(once: bool, as_json: bool, county: bool, directory: Path) -> None:
+def demo(once: bool, as_json: bool, county: bool, face: str, directory: Path) -> None:
     """Server, gateway, broker, a simulated machine and its agent on this computer, until Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -42,8 +43,8 @@ def demo(once: bool, as_json: bool, county: bool, directory: Path) -> None:
         if once:
             # A story begins at the beginning: it has a folder of its own.
             shutil.rmtree(directory / "once", ignore_errors=True)
-            sys.exit(0 if _play(directory / "once", as_json=as_json) else 1)
-        _show(directory, WHOLE if county else SMALL)
+            sys.exit(0 if _play(directory / "once", face, as_json=as_json) else 1)
+        _show(directory, face, WHOLE if county else SMALL)
     except DemoFailed as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
@@ -54,10 +55,10 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _play(directory: Path, *, as_json: bool) -> bool:
+def _play(directory: Path, face: str, *, as_json: bool) -> bool:
     steps: list[Told] = []
     began_s = time.monotonic()
-    with on_stage(directory, lambda line: click.echo(line, err=True), separate_broker=True) as stage:
+    with on_stage(directory, lambda line: click.echo(line, err=True), separate_broker=True, face=face) as stage:
         ok = tell(stage, steps.append)
     if as_json:
         rows = [{"name": step.name, "ok": step.ok, "detail": step.detail} for step in steps]
@@ -69,9 +70,9 @@ def _play(directory: Path, *, as_json: bool) -> bool:
     return ok
 
 
-def _show(directory: Path, county: Sequence[str]) -> None:
-    with on_stage(directory, click.echo, separate_broker=False, county=county) as stage:
-        machine = add_machine(stage, MACHINE, "demo", "default")
+def _show(directory: Path, face: str, county: Sequence[str]) -> None:
+    with on_stage(directory, click.echo, separate_broker=False, county=county, face=face) as stage:
+        machine = add_machine(stage, MACHINE, "demo")
         resident = stage.people["residents"][0]
         stage.credit(resident, 20, "河道清洁", "demo-credit-1")
         until(f"{machine.id} sells", machine.is_selling)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -37,16 +38,51 @@ COUNTING: Final = "m-jiangpan-2"
 PRODUCTS: Final = (("soap", "香皂", "Soap"), ("salt", "食盐", "Salt"), ("towel", "毛巾", "Towel"))
 PLAN: Final = ((1, "soap", 2), (2, "salt", 3), (3, "towel", 8), (4, "soap", 2))
 STOCK: Final = 5
+ON_ITS_KEYS: Final = frozenset({"xy", "mdb"})
+"""Dispensers with keys of their own; at the others people press on a keypad that is the agent's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How a protocol plays: firmware settings that let its simulated machines come to rest in seconds, not minutes.
+
+    `settings` are both machines', `like` is what the second begins as. `after_kill` says how a vend ends whose result
+    an agent has heard and not written down, at the second and at the first machine; `why` says it to a person.
+    """
+
+    settings: str
+    like: str
+    after_kill: tuple[str, str]
+    why: str
+
+
+_LOST: Final = ("in_doubt", "in_doubt")
+PARTS: Final[dict[str, Part]] = {
+    "xy": Part("longest_vend_ms = 4000", "counting", ("captured", "in_doubt"), "the sales counter proves it"),
+    "mdb": Part("longest_vend_ms = 8000", "default", _LOST, "MDB keeps no count: nothing proves it"),
+    "lock-board": Part("", "default", _LOST, "a door that has closed again proves nothing"),
+    "modbus-board": Part("longest_vend_ms = 8000", "default", _LOST, "reading the board's state has cleared it"),
+    "mqtt": Part("longest_vend_ms = 8000", "default", ("captured", "captured"), "the board says it until it is heard"),
+}
 
 PROFILES: Final = """\
-# The simulated coil turns in 2.4 s: these machines are at rest long before the minute that a real one may take.
+# Simulated: these machines are at rest long before the minute that a real one may take.
 [dispenser.demo]
-longest_vend_ms = 4000
+{settings}
 
 [dispenser.demo-counting]
-longest_vend_ms = 4000
-sales_count_host_vends = true
-counter_survives_power_cut = true
+like = "{like}"
+{settings}
+"""
+
+BROKER: Final = """\
+listeners:
+  default:
+    type: tcp
+    bind: {address}
+plugins:
+  amqtt.plugins.authentication.AnonymousAuthPlugin:
+    allow_anonymous: true
 """
 
 
@@ -216,7 +252,7 @@ class MachineOnStage:
         """A resident holds a card to the reader and presses a number."""
         until(f"{self.id} sells", self.is_selling)
         self.front.ask("POST", "/tap", {"uid": card})
-        until("the machine has read the card", lambda: self.said() == "choose")
+        until("the machine has read the card", lambda: self.said() in ("choose", "greeting"))
         self.front.ask("POST", "/press", {"selection": selection})
 
 
@@ -233,6 +269,15 @@ class Stage:
     where: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, Web] = field(default_factory=dict)
     machines: dict[str, MachineOnStage] = field(default_factory=dict)
+    face: str = "xy"
+    mqtt_port: str = "18830"
+    board_broker: Process | None = None
+    """For boards that speak MQTT: a broker of the cabinet's own."""
+
+    @property
+    def part(self) -> Part:
+        """How the machines' protocol plays."""
+        return PARTS[self.face]
 
     def as_staff(self, login: str) -> Web:
         """The API as one member of staff sees it."""
@@ -274,7 +319,12 @@ def program(name: str) -> str:
 
 @contextmanager
 def on_stage(
-    directory: Path, say: Callable[[str], None], *, separate_broker: bool, county: Sequence[str] | None = None
+    directory: Path,
+    say: Callable[[str], None],
+    *,
+    separate_broker: bool,
+    county: Sequence[str] | None = None,
+    face: str = "xy",
 ) -> Iterator[Stage]:
     """Start server and broker on embedded defaults in `directory`; everything is ended at the end of the block.
 
@@ -296,6 +346,7 @@ def on_stage(
         say,
         Process("jishan-server up", [server, "up"], environment, directory / "server.log"),
         Process("jishan-server broker", [server, "broker"], environment, directory / "broker.log"),
+        face=face,
     )
     with ExitStack() as ending:
         say("Making the database, the certificates and the demo's people ...")
@@ -309,7 +360,9 @@ def on_stage(
         broker: dict[str, str] = {}
         if separate_broker:
             ending.callback(stage.broker.stop)
-            broker = {"JISHAN_MQTT_URL": stage.broker.start(says_ready=True, JISHAN_MQTT_PORT="18830")["mqtt"]}
+            broker = {"JISHAN_MQTT_URL": stage.broker.start(says_ready=True, JISHAN_MQTT_PORT=stage.mqtt_port)["mqtt"]}
+            # A taken port gives way to the next free one, and that is where it must come back.
+            stage.mqtt_port = broker["JISHAN_MQTT_URL"].rpartition(":")[2]
         ending.callback(stage.server.stop)
         stage.where = stage.server.start(says_ready=True, **broker)
         yield stage_with_products(stage, ending)
@@ -342,6 +395,8 @@ def _end_machines(stage: Stage) -> None:
     for machine in stage.machines.values():
         machine.agent.stop()
         machine.simulator.stop()
+    if stage.board_broker is not None:
+        stage.board_broker.stop()
 
 
 def _made_once(web: Web, path: str, body: dict[str, Any]) -> None:
@@ -352,9 +407,9 @@ def _made_once(web: Web, path: str, body: dict[str, Any]) -> None:
             raise
 
 
-def add_machine(stage: Stage, machine_id: str, profile: str, simulated_profile: str) -> MachineOnStage:
-    """Register, simulate, enrol and start one machine."""
-    stage.say(f"Starting the simulated machine {machine_id} and its agent ...")
+def add_machine(stage: Stage, machine_id: str, profile: str) -> MachineOnStage:
+    """Register, simulate, enrol and start one machine, with a firmware profile of PROFILES on both ends of its line."""
+    stage.say(f"Starting the simulated machine {machine_id} ({stage.face}) and its agent ...")
     admin = stage.as_staff("admin")
     directory = stage.directory / machine_id
     (directory / "agent").mkdir(parents=True, exist_ok=True)
@@ -368,17 +423,29 @@ def add_machine(stage: Stage, machine_id: str, profile: str, simulated_profile: 
         admin.ask("PUT", f"/machines/{machine_id}/planogram", {"replaces": 0, "slots": slots})
         counts = [{"selection": selection, "stock": STOCK} for selection, _, _ in PLAN]
         admin.ask("PUT", f"/machines/{machine_id}/stock", {"counts": counts})
+    profiles = directory / "agent" / "profiles.toml"
+    profiles.write_text(PROFILES.format(settings=stage.part.settings, like=stage.part.like), encoding="utf-8")
+    dispenser = _dispenser_port(stage, machine_id, directory)
+    links = {"--card-link": directory / "card", "--keypad-link": directory / "keypad"}
+    if dispenser == str(directory / "dispenser"):
+        links["--link"] = directory / "dispenser"
     simulator = Process(
         "jishan-sim machine",
         [
-            *(program("jishan-sim"), "machine", "--face", "xy", "--port", "pty", "--card-port", "pty"),
-            *("--profile", simulated_profile, "--slots", "1-4", "--items", str(STOCK), "--control", "127.0.0.1:0"),
-            *("--link", str(directory / "dispenser"), "--card-link", str(directory / "card")),
+            *(program("jishan-sim"), "machine", "--face", stage.face, "--card-port", "pty", "--keypad-port", "pty"),
+            *("--port", "pty" if "--link" in links else dispenser),
+            *("--profile", profile, "--profiles", str(profiles)),
+            *("--slots", "1-4", "--items", str(STOCK), "--control", "127.0.0.1:0"),
             *("--state", str(directory / "cabinet.json")),
+            *(word for option, link in links.items() for word in (option, str(link))),
         ],
         stage.environment,
         directory / "simulator.log",
     )
+    if stage.face in ON_ITS_KEYS:
+        for option in ("--keypad-port", "--keypad-link"):
+            place = simulator.command.index(option)
+            del simulator.command[place : place + 2]
     agent = Process(
         "jishan-agent run",
         [program("jishan-agent"), "run", "--dir", str(directory / "agent"), "--profile", profile],
@@ -388,14 +455,38 @@ def add_machine(stage: Stage, machine_id: str, profile: str, simulated_profile: 
     ports = simulator.start(says_ready=True)
     machine = MachineOnStage(machine_id, directory, Web(ports["control"]), simulator, agent)
     stage.machines[machine_id] = machine
-    (directory / "agent" / "profiles.toml").write_text(PROFILES, encoding="utf-8")
+    for selection, _, points in PLAN:
+        # What the machine itself shows, where it shows a price, is in points.
+        machine.front.ask("POST", "/price", {"selection": selection, "points": points})
     if admin.ask("GET", f"/machines/{machine_id}")["enrolled_at"] is None:
         code = admin.ask("POST", f"/machines/{machine_id}/claim-code")["claim_code"]
         command = [program("jishan-agent"), "enroll", "--dir", str(directory / "agent"), "--code", code]
-        command += ["--server", stage.where["http"]]
-        command += ["--dispenser-port", str(directory / "dispenser"), "--card-port", str(directory / "card")]
+        command += ["--server", stage.where["http"], "--dispenser-protocol", stage.face]
+        command += ["--dispenser-port", dispenser, "--card-port", str(directory / "card")]
+        command += [] if stage.face in ON_ITS_KEYS else ["--keypad-port", str(directory / "keypad")]
         done = subprocess.run(command, env=stage.environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise DemoFailed(f"enrolment of {machine_id}: {done.stderr[-500:]}")
     machine.start_agent()
     return machine
+
+
+def _dispenser_port(stage: Stage, machine_id: str, directory: Path) -> str:
+    """Where agent and simulator meet: the link of a pty; for MQTT a topic at a broker of the cabinet's own."""
+    if stage.face != "mqtt":
+        return str(directory / "dispenser")
+    settings = stage.directory / "board-broker.yaml"
+    if stage.board_broker is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        settings.write_text(BROKER.format(address=address), encoding="utf-8")
+        command = [program("amqtt"), "-c", str(settings)]
+        stage.board_broker = Process("amqtt", command, stage.environment, stage.directory / "board-broker.log")
+        stage.board_broker.start(says_ready=False)
+        stage.where["boards"] = address
+    key_file = directory / "board.toml"
+    if not key_file.exists():
+        key_file.write_text(f'key = "{os.urandom(32).hex()}"\n', encoding="utf-8")
+        key_file.chmod(0o600)
+    return f"mqtt://{stage.where['boards']}/{machine_id}?secrets={key_file}"

@@ -109,6 +109,11 @@ TEXTS: Final[dict[str, Words]] = {
         '{minutes} minutes of "{activity}" were added to your service hours; they earn no points. If '
         "this was not you, please tell us.",
     ),
+    "credit_hours_reversed": Words(
+        "“{activity}”的{minutes}分钟因记录有误已撤销。想知道原因或要申诉，请找小区工作人员。",
+        '{minutes} minutes of "{activity}" were taken back because the record was wrong. For the reason, or to appeal, '
+        "please ask the estate's staff.",
+    ),
     "credit_in_notice": Words(
         "您参加“{activity}”的记录（{minutes}分钟，{points}分）正在公示，公示到{last_day}，之后生效。",
         'Your record of "{activity}" ({minutes} minutes, {points} points) is in its public notice until '

@@ -10,7 +10,7 @@ Every function works on rows of `credits` that the caller has locked (`locked`),
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
@@ -454,7 +454,7 @@ def _due(connection: Connection, now: datetime) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def _told(row: dict[str, Any]) -> dict[str, object]:
+def _told(row: Mapping[str, Any]) -> dict[str, object]:
     return {"activity": row["activity"], "points": row["points"], "minutes": row["minutes"] or 0, "day": row["day"]}
 
 
@@ -474,6 +474,12 @@ def _finalised(row: dict[str, Any], old: dict[str, Any] | None) -> Message:
         before = {"points_before": old["booked_points"] or 0, "minutes_before": old["minutes"] or 0}
         return Message(row["resident_id"], "credit_corrected", fields | before)
     return Message(row["resident_id"], "credit_booked" if row["booked_points"] else "credit_hours_booked", fields)
+
+
+def reversal_message(row: Mapping[str, Any]) -> Message:
+    """What the person of a credit is told that was taken back."""
+    kind = "credit_reversed" if row["booked_points"] else "credit_hours_reversed"
+    return Message(row["resident_id"], kind, _told(row) | {"points": row["booked_points"] or 0})
 
 
 def views(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:

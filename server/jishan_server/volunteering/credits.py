@@ -23,7 +23,7 @@ from jishan_server.ledger.store import book
 from jishan_server.memory import once
 from jishan_server.organizations.calendar import parse_day
 from jishan_server.organizations.roles import Permission, is_permitted, permit, scope
-from jishan_server.people.messages import Message, tell
+from jishan_server.people.messages import tell
 from jishan_server.people.one_person import is_same_person, records_of, survivor_of, whose
 from jishan_server.people.residents import estate_of, living
 from jishan_server.people.staff import resident_of
@@ -36,6 +36,7 @@ from jishan_server.volunteering.crediting import (
     price,
     record,
     reversal,
+    reversal_message,
     taken_back,
     view,
     views,
@@ -230,8 +231,7 @@ def reverse_credit(connection: Connection, operation: Operation, now: datetime, 
         if isinstance(answer, Refused):
             raise DomainError(answer.code, **answer.fields)
     taken_back(connection, [(found, body.actor, body.reason)], now)
-    fields = {"activity": found["activity"], "points": found["booked_points"] or 0}
-    tell(connection, now, [Message(found["resident_id"], "credit_reversed", fields)])
+    tell(connection, now, [reversal_message(found)])
     entry = audit.Entry(body.actor, "credit_reversed", ("credit", body.credit_id), operation.id)
     audit.record_all(connection, now, [entry])
     return one(connection, body.credit_id)

@@ -70,6 +70,8 @@ def test_hours_are_booked_by_a_second_person_once_and_taken_back(either_office: 
     assert settled(office, done["id"])["kept_count"] == 0
     assert minutes(office) == 0
     assert office.ok("GET", f"/residents/{person.id}/balance")["available_points"] == 0
+    told = office.ok("GET", f"/residents/{person.id}/messages")["items"]
+    assert {one["kind"] for one in told[:2]} == {"credit_reversed", "credit_hours_reversed"}
     anew = send(office, "hours", raw, as_="coordinator", year=2025)
     assert anew["new_count"] == 2
     assert booked(office, anew["id"])["booked_count"] == 2

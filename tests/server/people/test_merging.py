@@ -104,6 +104,8 @@ def test_a_merge_sent_again_is_answered_as_the_first_time(office: Office) -> Non
     first, again = (merge(office, 0, 1, key="merge-once") for _ in range(2))
     assert (first.status_code, first.get_json()) == (again.status_code, again.get_json())
     assert balance(office, 1)["posted_points"] == 10
+    told = office.ok("GET", f"/residents/{resident(office, 1)}/messages", as_="admin")["items"]
+    assert [one["kind"] for one in told if one["resident_id"] == resident(office, 1)] == ["account_merged"]
     assert merge(office, 0, 1, key="").get_json()["code"] == "idempotency_key_required"
     assert merge(office, 0, 2, key="merge-once").get_json()["code"] == "idempotency_conflict"
 

@@ -106,6 +106,8 @@ def test_a_claim_becomes_hours_when_two_people_agreed(office: Office) -> None:
     id = office.ok("POST", "/claims", claim(office))["id"]
     accepted = office.ok("POST", f"/claims/{id}/decide", {"verdict": "accept", "minutes": 240})
     office.refused(409, "claim_closed", "POST", f"/claims/{id}/decide", {"verdict": "accept"})
+    told = office.ok("GET", f"/residents/{resident(office)}/messages")["items"]
+    assert [one["kind"] for one in told] == ["claim_accepted"]
     credit = office.ok("GET", f"/credits/{accepted['credit_id']}")
     assert (credit["state"], credit["source"], credit["minutes"], credit["points"]) == ("recorded", "d", 240, 0)
     assert credit["day"] == "2025-07-03"

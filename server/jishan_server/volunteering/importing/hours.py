@@ -28,7 +28,7 @@ from jishan_server.sheets.headers import Field
 from jishan_server.sheets.problems import Problem
 from jishan_server.volunteering import history
 from jishan_server.volunteering.credit_states import Event, State, follow
-from jishan_server.volunteering.crediting import locked, reversal, taken_back
+from jishan_server.volunteering.crediting import locked, reversal, reversal_message, taken_back
 from jishan_server.volunteering.history import PastWork
 from jishan_server.volunteering.importing import finding
 from jishan_server.volunteering.importing.finding import Clues, Person, World
@@ -177,9 +177,8 @@ def undo(
             kept[row["id"]] = answer.code
     gone = [row for row in final if row["id"] not in kept]
     taken_back(connection, [(row, actor, reason) for row in gone], now)
-    told = [Message(row["resident_id"], "credit_reversed", _told(row, row["booked_points"] or 0)) for row in gone]
-    told += [Message(row["resident_id"], "credit_rejected", _told(row, row["points"])) for row in waiting]
-    tell(connection, now, told)
+    told = [Message(row["resident_id"], "credit_rejected", _told(row)) for row in waiting]
+    tell(connection, now, [reversal_message(row) for row in gone] + told)
     for row in waiting:
         assert follow(row["state"], Event.REJECTED) is State.REJECTED
     if waiting:
@@ -193,8 +192,8 @@ def undo(
     return kept
 
 
-def _told(row: Mapping[str, Any], points: int) -> dict[str, object]:
-    return {"activity": row["activity"], "day": row["day"], "points": points}
+def _told(row: Mapping[str, Any]) -> dict[str, object]:
+    return {name: row[name] for name in ("activity", "day", "points")}
 
 
 def _read(

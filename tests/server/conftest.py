@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from jishan_server import db
 
@@ -65,13 +66,29 @@ def sqlite_file(sqlite_template: Path, tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture
-def sqlite_memory() -> Iterator[Engine]:
-    """An engine on a migrated SQLite database in memory."""
+@pytest.fixture(scope="session")
+def memory_template() -> Iterator[Engine]:
+    """A migrated SQLite database in memory."""
     engine = db.make_engine("sqlite://")
     db.upgrade(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def sqlite_memory(memory_template: Engine) -> Iterator[Engine]:
+    """An engine on a migrated SQLite database in memory."""
+    engine = db.make_engine("sqlite://")
+    with memory_template.connect() as migrated, engine.connect() as empty:
+        _driver(migrated).backup(_driver(empty))
+    yield engine
+    engine.dispose()
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    found = connection.connection.driver_connection
+    assert isinstance(found, sqlite3.Connection)
+    return found
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ class _Known:
     versions: Versions
     zone: ZoneInfo
     now: datetime
-    shows_goods: bool
+    is_whole: bool
 
     def day(self, at: datetime) -> str:
         return at.astimezone(self.zone).date().isoformat()
@@ -108,16 +108,16 @@ class _Known:
 def explain(connection: Connection, actor: str, resident_id: str, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
     """Every number of a resident's points as its parts. Refusals: resident_unknown, forbidden.
 
-    Goods are named to the resident and to staff who may read redemptions, to nobody else.
+    Goods, and the words of an adjustment, are for the resident and for staff who may read redemptions, for nobody else.
     """
     estate_id = estate_of(connection, resident_id)
     permit(connection, actor, Permission.RESIDENT_READ, estate_id, about=resident_id)
     own = _account(connection, account_of(resident_id))
     owed = _account(connection, owed_account_of(resident_id))
     pending = _pending_credits(connection, resident_id)
-    sees_goods = resident_of_actor(actor) == resident_id
-    sees_goods = sees_goods or is_permitted(connection, actor, Permission.REDEMPTION_READ, estate_id)
-    known = _known(connection, own, owed, now, zone, sees_goods)
+    is_whole = resident_of_actor(actor) == resident_id
+    is_whole = is_whole or is_permitted(connection, actor, Permission.REDEMPTION_READ, estate_id)
+    known = _known(connection, own, owed, now, zone, is_whole)
     parts: dict[str, list[dict[str, Any]]] = {
         "available": [_of_lot(known, own, lot, lot.left) for lot in own.folded.available()],
         "held": [_held(known, own, own.rows[hold]) for hold in sorted(own.folded.open_holds)],
@@ -156,7 +156,7 @@ def _pending_credits(connection: Connection, resident_id: str) -> Sequence[RowMa
 
 
 def _known(
-    connection: Connection, own: _Account, owed: _Account, now: datetime, zone: ZoneInfo, sees_goods: bool
+    connection: Connection, own: _Account, owed: _Account, now: datetime, zone: ZoneInfo, is_whole: bool
 ) -> _Known:
     """Read what stands behind the rows, a statement for each kind of it."""
     rows = [*own.rows.values(), *owed.rows.values()]
@@ -181,7 +181,7 @@ def _known(
         Versions(connection),
         zone,
         now,
-        sees_goods,
+        is_whole,
     )
 
 
@@ -285,7 +285,7 @@ def _origin(known: _Known, row: RowMapping) -> dict[str, Any]:
             "en": f"{moved.en}{credit['day']} “{credit['activity']}”{minutes_en}",
         }
     if type == "adjustment":
-        reason = known.adjustments[id]["reason"] if id in known.adjustments else None
+        reason = known.adjustments[id]["reason"] if known.is_whole and id in known.adjustments else None
         words = Words("人工调整", "an adjustment by hand")
         said = Words(f"“{reason}”", f" “{reason}”") if reason else Words("", "")
         return _plain("adjustment", type, id, day, moved, Words(words.zh + said.zh, words.en + said.en))
@@ -318,7 +318,7 @@ def _taken_from(known: _Known, account: _Account, parts: Iterable[Part]) -> list
 def _goods(known: _Known, row: RowMapping) -> Words:
     """What a redemption is of, and where."""
     found = known.redemptions.get(row["cause_id"])
-    if found is None or not known.shows_goods:
+    if found is None or not known.is_whole:
         return Words("兑换", "a redemption")
     zh, en = found["name_zh"] or "商品", found["name_en"] or "an item"
     machine = found["machine"] or found["machine_id"]

@@ -25,10 +25,11 @@ from jishan_server.explaining import points
 from jishan_server.ledger import clock, store
 from jishan_server.ledger.model import Booked, Cause, Kind, Transfer
 from jishan_server.ledger.store import balances, book
-from jishan_server.organizations.roles import SYSTEM
+from jishan_server.organizations.roles import SYSTEM, Role
 from jishan_server.people.credentials import account_of, owed_account_of
 from jishan_server.people.merging import MergeResidents, merge_residents
 from jishan_server.people.residents import CreateResident
+from jishan_server.people.staff import CreateStaff, Grant
 from jishan_server.vending.decisions import Reverse
 from jishan_server.writer import Operation
 
@@ -230,6 +231,10 @@ def test_goods_are_named_to_the_resident_and_kept_from_building_heads(sqlite_mem
     assert "兑换“肥皂”" in found["spent"]["parts"][0]["zh"]
     assert "正在核实" in found["held"]["parts"][0]["zh"]
     assert "没有出货就全部退回" in found["held"]["parts"][0]["zh"]
+    head = CreateStaff(SYSTEM, "head", "楼长", "x", (Grant(Role.BUILDING_HEAD, world.people.estate_id),))
+    seen = str(points.explain(world.connection, world.call("create_staff", head)["id"], *asked[1:]))
+    assert "肥皂" not in seen
+    assert "兑换，用2分" in seen
 
 
 def test_the_rest_of_a_long_list_is_one_part(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,5 +150,6 @@ def check_certificate(number: str) -> dict[str, Any]:
 def _printed(wanted: dict[str, Any], number: str) -> Response:
     zone = parts().vending.rules.zone
     document = volunteering.document(reading(), actor(), number, parts().config.site_url, zone)
-    content = printing.certificate(document, wanted["language"] or language())
-    return pdf(content, f"certificate-{number}", f"志愿服务记录证明-{number}")
+    chosen = wanted["language"] or language()
+    name = f"志愿服务记录证明-{number}"
+    return pdf(lambda: printing.certificate(document, chosen), f"certificate-{number}", name)

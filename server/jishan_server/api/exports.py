@@ -70,7 +70,8 @@ def _printed(table: exporting.Table, asked: yearly.ReportWanted) -> Response:
     known_on = asked.known_on.isoformat()
     report = YearlyReport(asked.year, known_on, node, table.header, rows, parts().clock())
     name = f"{asked.year}-{known_on}"
-    return pdf(yearly_report(report, language()), f"yearly-{name}", f"志愿服务年度报告-{node}-{name}")
+    chosen = language()
+    return pdf(lambda: yearly_report(report, chosen), f"yearly-{name}", f"志愿服务年度报告-{node}-{name}")
 
 
 def _file(table: exporting.Table, name: str, format: str) -> tuple[Response, int]:

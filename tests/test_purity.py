@@ -101,6 +101,7 @@ SHELLS: Final = {
     "jishan_server.api.blueprints": "documents the API once, whichever thread asks first",
     "jishan_server.api.imports": "lets one file at a time be read",
     "jishan_server.api.machines": "draws the id of an enrolment, which has no key of its own",
+    "jishan_server.api.prints": "lets one paper at a time be made",
     "jishan_server.api.refusals": "shares one count among the web's threads",
     "jishan_server.app": "times requests, draws their ids",
     "jishan_server.assembly": "the server's clock",

@@ -71,6 +71,10 @@ TRIES: Final = frozenset(
 """Endpoints that take no token and at which one address may try only so often."""
 CHECKS: Final = frozenset({"certificates.check_certificate", "certificate_page.show_certificate"})
 """Where anybody may ask about a number: as often as one may try to log in, and counted apart."""
+PAPERS: Final = ("prints.", "certificates.get_certificate_pdf", "certificates.get_my_certificate_pdf")
+"""What endpoints begin with that make a PDF."""
+REQUESTS_OF_A_PAPER: Final = 20
+"""A paper takes a fifth of a second of one core: an address may have that many fewer of them than requests."""
 PUBLIC: Final = TRIES | CHECKS | {"notices.list_notices"}
 """Endpoints of the API that take no token; everything else below /api/v1 does."""
 FOR_RESIDENTS: Final = frozenset(
@@ -163,8 +167,14 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     ):
         api.register_blueprint(part)
     app.register_blueprint(certificate_page)
-    for scope, endpoints in (("public", TRIES), ("checks", CHECKS)):
-        per_try = limiter.shared_limit(f"{parts.config.logins_per_minute}/minute", scope)
+    papers = frozenset(name for name in app.view_functions if name.startswith(PAPERS))
+    tries, prints_per_minute = parts.config.logins_per_minute, parts.config.requests_per_minute // REQUESTS_OF_A_PAPER
+    for scope, most, endpoints in (
+        ("public", tries, TRIES),
+        ("checks", tries, CHECKS),
+        ("papers", max(1, prints_per_minute), papers),
+    ):
+        per_try = limiter.shared_limit(f"{most}/minute", scope)
         for endpoint in endpoints:
             # The limiter wraps views of any signature, and is typed for one.
             app.view_functions[endpoint] = per_try(app.view_functions[endpoint])  # type: ignore[assignment]

@@ -15,7 +15,7 @@ sys.path += [str(Path(__file__).parent), *(str(Path(__file__).parents[1] / name)
 from activity_office import Club
 from click.testing import CliRunner
 from link_world import World
-from office import Office
+from office import Office, opened
 from pdf_text import pages_of, texts_of
 from sqlalchemy import update
 from test_crediting import Desk
@@ -164,3 +164,10 @@ def test_a_notice_is_printed_from_the_command_line(tmp_path: Path, monkeypatch: 
     assert "王建华" in "".join(texts_of(file.read_bytes()))
     refused = CliRunner().invoke(main, ["print", "notice", "nowhere", str(file)])
     assert refused.exit_code != 0
+
+
+def test_one_address_has_no_more_papers_made_than_the_server_can_bear(sqlite_template: Path, tmp_path: Path) -> None:
+    with opened(sqlite_template, tmp_path, requests_per_minute=40) as office:
+        path = f"/residents/{office.people.residents[0].id}/card.pdf"
+        assert [office.send("GET", path).status_code for _ in range(3)] == [200, 200, 429]
+        office.ok("GET", "/me")

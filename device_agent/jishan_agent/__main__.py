@@ -26,10 +26,10 @@ from jishan_agent import config
 from jishan_agent.agent import Agent, StopAt, stop_nowhere
 from jishan_agent.config import Config
 from jishan_agent.dispensers import DRIVERS
-from jishan_agent.dispensers.base import Memory
+from jishan_agent.dispensers.base import Memory, Serviced
 from jishan_agent.enrolment import enroll as enroll_machine
 from jishan_agent.journal import JournalBroken, locked, open_journal, read_journal
-from jishan_agent.loop import WIRES, Loop, boot_time_ms
+from jishan_agent.loop import WIRES, Loop, boot_time_ms, serve
 from jishan_agent.readers.serial_cards import CardReader
 from jishan_agent.readers.serial_keypad import Keypad
 from jishan_agent.uplink import Uplink, UplinkSettings
@@ -133,6 +133,37 @@ def check(directory: Path) -> None:
     except JishanError as error:
         _refuse(error)
     sys.exit(1 if failed else 0)
+
+
+@main.command()
+@_directory
+@click.option("--list", "is_list", is_flag=True, help="Only name what this dispenser can do.")
+@click.argument("name", required=False)
+@click.argument("number", type=click.IntRange(0, 65_535), required=False)
+def service(directory: Path, is_list: bool, name: str | None, number: int | None) -> None:
+    """Have the dispenser do what only a person in front of it should ask for; the agent must not be running."""
+    try:
+        settings = config.load(directory)
+        with locked(directory / "agent.lock"):
+            journal = open_journal(directory, _fresh_id())
+            try:
+                memory = Memory((journal.pack_number + PACK_NUMBERS_SKIPPED) % 255)
+                dispenser = config.dispenser(settings, memory)
+                services = dispenser.services if isinstance(dispenser, Serviced) else {}
+                if is_list or name is None:
+                    click.echo("\n".join(f"{one}: {meaning}" for one, meaning in services.items()) or "nothing")
+                    return
+                if journal.left_open():
+                    raise config.ConfigError("a redemption is open: run the agent until it has ended")
+                baud_rate = config.dispenser_baud_rate(settings)
+                served = serve(settings.dispenser_port, baud_rate, dispenser, name, number)
+                journal.write(lambda: journal.save_pack_number(dispenser.pack_number))
+            finally:
+                journal.close()
+    except (JishanError, ValueError, TypeError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{served.name}: {'done' if served.is_done else 'not done'}: {served.detail}")
+    sys.exit(0 if served.is_done else 1)
 
 
 @main.command()

@@ -21,7 +21,7 @@ import serial
 import structlog
 
 from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke, Status
-from jishan_agent.dispensers.base import Dispenser
+from jishan_agent.dispensers.base import Dispenser, OnlineChanged, Served, Serviced
 from jishan_agent.mqtt_port import MqttPort
 from jishan_agent.readers.serial_cards import CardReader, Tapped
 from jishan_agent.readers.serial_keypad import Keypad
@@ -274,3 +274,41 @@ class Loop:
         except OSError:
             # A full disk must not stop what the reserve is there for.
             temporary.unlink(missing_ok=True)
+
+
+SERVICE_S: Final = 60.0
+"""A dispenser is there within seconds of its first word; what has not answered by then will not."""
+
+
+def serve(url: str, baud_rate: int, dispenser: Dispenser, name: str, number: int | None) -> Served:
+    """Have a dispenser that nobody else drives do one service; the calling thread waits for its answer.
+
+    ValueError where it has no such service, or the number does not fit.
+    """
+    if not isinstance(dispenser, Serviced) or name not in dispenser.services:
+        raise ValueError(f"{name}: there is no such service")
+    line, is_asked, is_online, end_ms = threading.Lock(), False, False, boot_time_ms() + int(1000 * SERVICE_S)
+
+    def received(data: bytes) -> None:
+        with line:
+            dispenser.receive(data, boot_time_ms())
+            port.write(dispenser.take_output())
+
+    port = wire_to(url, baud_rate, received, lambda: None)
+    port.start()
+    try:
+        while boot_time_ms() < end_ms:
+            time.sleep(READ_TIMEOUT_S)
+            with line:
+                dispenser.tick(boot_time_ms())
+                for event in dispenser.take_events():
+                    is_online = event.is_online if isinstance(event, OnlineChanged) else is_online
+                    if isinstance(event, Served):
+                        return event
+                if is_online and not is_asked:
+                    is_asked = True
+                    dispenser.service(name, number, boot_time_ms())
+                port.write(dispenser.take_output())
+    finally:
+        port.stop()
+    return Served(name, False, "no answer" if is_asked else "nothing speaks there")

@@ -221,6 +221,8 @@ class XyDispenser:
     def service(self, name: str, number: int | None, now_ms: int) -> None:
         """Ask the VMC, unless a vend is in hand or not yet understood. ValueError for a number that does not fit."""
         asked = _SERVICES[name]
+        if ("NUMBER" in asked.meaning) != (number is not None):
+            raise ValueError(f"{name}: {'a number is missing' if number is None else 'takes no number'}")
         message = asked.message(*(() if number is None else (number,)))
         xy.write(message, 1, self._profile)
 

@@ -18,7 +18,7 @@ from jishan_sim.cabinet import Slot
 from jishan_sim.control import create_app
 from jishan_sim.faces import FACES
 from jishan_sim.faces.card_reader import READERS
-from jishan_sim.faces.mdb_lines import BOOT_MS, MACHINE_WAITS_MS, MdbFace, face_for
+from jishan_sim.faces.mdb_lines import BOOT_MS, BUS_SILENT_MS, MACHINE_WAITS_MS, MdbFace, face_for
 from jishan_sim.faults import from_mapping
 from jishan_sim.machine import Machine
 from jishan_sim.ports import open_port
@@ -251,7 +251,8 @@ def test_an_adapter_that_is_off_passes_nothing_on(line: str) -> None:
 
 
 def test_a_setting_that_is_none_is_refused() -> None:
-    assert Bench().type("C,0", "C,SETCONF,mdb-nonsense=1") == ["c,0", "c,ERR,-2"]
+    for setting in ("mdb-nonsense=1", "mdb-always-idle=11", "mdb-decimal-places=4", "mdb-addr=0x11"):
+        assert Bench().type("C,0", f"C,SETCONF,{setting}") == ["c,0", "c,ERR,-2"]
 
 
 def test_the_display_shows_what_the_host_says_between_vends_only() -> None:
@@ -329,7 +330,19 @@ def test_a_power_cut_in_the_vend_is_a_reset_when_the_machine_is_back(power_cut_m
     assert bench.vend(2)[1:] == SUCCESS
 
 
-def test_a_machine_without_power_leaves_its_adapter_alone() -> None:
+def test_a_machine_that_stays_without_power_is_given_up_by_its_adapter() -> None:
+    bench = Bench().started()
+    bench.press(1)
+    bench.type("C,VEND,2.00")
+    bench.face.power_cut(bench.now_ms)
+    assert bench.run(BUS_SILENT_MS) == ["c,STATUS,INACTIVE"]
+    assert bench.type("C,VEND,2.00") == ['c,ERR,"VEND -3"']
+    bench.face.power_on(bench.now_ms)
+    assert bench.run(BOOT_MS + 1_000) == RESET
+    assert bench.vend(2)[1:] == SUCCESS
+
+
+def test_a_machine_without_power_leaves_its_adapter_alone_for_a_moment() -> None:
     bench = Bench().started()
     bench.press(1)
     bench.face.power_cut(bench.now_ms)

@@ -10,6 +10,7 @@ How they behave, after the adapter maker's documentation (`jishan_protocol.dispe
 - Always idle: a press is a request. Credit first: a press is a request while a session has enough credit.
 - A request waits MACHINE_WAITS_MS, then the machine takes it back (VEND 1), as it does when 0 is pressed.
 - An approval starts the motor. Then SUCCESS or VEND 3, IDLE, ENABLED.
+- An adapter that nobody polls for BUS_SILENT_MS says INACTIVE (mdb-timeout).
 
 Not on paper, and chosen here: what the machine sells has the price of its slot, set by a person; a selection that is
 paused, sold out or jammed is refused on the machine's own display; keys do nothing while a request waits or a motor
@@ -18,6 +19,7 @@ turns; a service person who refills clears the jams.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,21 +38,20 @@ BOOT_MS: Final = 1_000  # from the machine's power to its first contact with the
 CONTACT_MS: Final = 100  # the machine polls an adapter that has come
 SET_UP_MS: Final = 300  # reset, setup, expansion
 ENABLE_MS: Final = 200
+BUS_SILENT_MS: Final = 10_000  # an adapter that nobody polls for so long is on no bus
 MACHINE_WAITS_MS: Final = 60_000  # for an answer to a request, or for a press in a session
 
 VERSION: Final = mdb.Version("4.0.2.0", "JISHANSIM1")
-SETTINGS: Final = frozenset(
-    {
-        "mdb-addr",
-        "mdb-always-idle",
-        "mdb-currency-code",
-        "mdb-decimal-places",
-        "mdb-scale-factor",
-        "mdb-timeout",
-        "mdb-timeout-idle",
-        "mdb-timeout-vend",
-    }
-)
+SETTINGS: Final = {
+    "mdb-addr": r"0x[16]0",
+    "mdb-always-idle": r"[01]",
+    "mdb-currency-code": r"0x[0-9A-Fa-f]{4}",
+    "mdb-decimal-places": r"[0-3]",
+    "mdb-scale-factor": r"[1-9][0-9]?|100",
+    "mdb-timeout": r"[0-9]{1,11}",
+    "mdb-timeout-idle": r"[0-9]{1,11}",
+    "mdb-timeout-vend": r"[0-9]{1,11}",
+}
 BAD_SETTING: Final = mdb.Refused("", -2)
 WRONG_STATE: Final = mdb.Refused("", -3)
 BUS_ACK: Final = mdb.Chatter("r,ACK")
@@ -83,7 +84,7 @@ class _Held(NamedTuple):
 
 @dataclass(slots=True)
 class _Adapter:
-    """What the adapter forgets without USB power."""
+    """What the adapter forgets without USB power. `silent_ms`: when it gives the machine up, if that does not come."""
 
     parser: mdb.Parser = field(default_factory=mdb.Parser)
     settings: dict[str, str] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class _Adapter:
     state: mdb.BusState | None = None
     phase: _Phase = _Phase.NOTHING
     credit: Decimal = Decimal(0)
+    silent_ms: int | None = None
     asked_for: int = 0
     approved: _Vend | None = None
     displayed: str = ""
@@ -154,7 +156,7 @@ class MdbFace:
     def power_cut(self, now_ms: int) -> None:
         """The machine loses power: the motor stops. The adapter stays, and hears nothing of it."""
         self.tick(now_ms)
-        self._die()
+        self._die(now_ms)
         self._power_on_at_ms = None
 
     def receive(self, data: bytes, now_ms: int) -> None:
@@ -196,6 +198,7 @@ class MdbFace:
         """When `tick` has something to do; None while there is nothing to come."""
         vmc = self._vmc
         due: list[int | None] = [self._power_on_at_ms, self._to_host.next_due_ms, self._from_host.next_due_ms]
+        due.append(self._adapter.silent_ms)
         if self.cabinet.powered:
             due += [vmc.boot_ms, vmc.contact_ms, vmc.waits_until_ms, vmc.start_ms, self.cabinet.next_event_ms]
             due += [vmc.power_cut[0] if vmc.power_cut else None, vmc.held[0].at_ms if vmc.held else None]
@@ -215,12 +218,14 @@ class MdbFace:
             self._finish(ended)
         if vmc.power_cut is not None and vmc.power_cut[0] <= now_ms:
             off_ms = vmc.power_cut[1]
-            self._die()
+            self._die(now_ms)
             self._power_on_at_ms = now_ms + off_ms
         if _due(self._power_on_at_ms, now_ms):
             self._boot(now_ms)
         if self.cabinet.powered:
             self._run_machine(now_ms)
+        if _due(self._adapter.silent_ms, now_ms):
+            self._give_machine_up(now_ms)
         self._hear(self._from_host.take(now_ms), now_ms)
         self._output += self._to_host.take(now_ms)
 
@@ -240,12 +245,20 @@ class MdbFace:
 
     def _boot(self, now_ms: int) -> None:
         self.cabinet.restore_power()
-        self._power_on_at_ms = None
+        self._power_on_at_ms = self._adapter.silent_ms = None
         self._vmc = _Vmc(boot_ms=now_ms + BOOT_MS)
 
-    def _die(self) -> None:
+    def _die(self, now_ms: int) -> None:
         self.cabinet.cut_power()
         self._vmc = _Vmc()
+        self._adapter.silent_ms = now_ms + BUS_SILENT_MS if self._adapter.state is not None else None
+
+    def _give_machine_up(self, now_ms: int) -> None:
+        """Nobody polls any more: whatever the adapter was in the middle of is over for it."""
+        adapter = self._adapter
+        adapter.silent_ms = adapter.state = None
+        adapter.phase = _Phase.NOTHING
+        self._say(mdb.InState(mdb.BusState.INACTIVE), now_ms)
 
     # --- the machine and the adapter on the bus ---
 
@@ -372,9 +385,10 @@ class MdbFace:
             case mdb.Configure() if adapter.is_on:
                 self._say(mdb.ALREADY_ON, now_ms)
             case mdb.Configure(name, value):
-                if name in SETTINGS:
+                fits = re.fullmatch(SETTINGS.get(name, r"(?!)"), value, re.ASCII) is not None
+                if fits:
                     adapter.settings[name] = value
-                self._say(mdb.SettingTaken() if name in SETTINGS else BAD_SETTING, now_ms)
+                self._say(mdb.SettingTaken() if fits else BAD_SETTING, now_ms)
             case mdb.SwitchOn() if adapter.is_on:
                 self._say(mdb.ALREADY_ON, now_ms)
             case mdb.SwitchOn():

@@ -183,11 +183,17 @@ def test_adjustments_that_wait_and_that_were_refused(office: Office) -> None:
 
 def test_a_row_of_a_file_that_was_refused(office: Office) -> None:
     id = office.people.residents[0].id
-    sent = {"id": "i1", "kind": "hours", "organization_id": "jiangpan", "file_name": "三月.xlsx", "file_hash": "x"}
+    sent: dict[str, Any] = {
+        "id": "i1",
+        "kind": "hours",
+        "organization_id": "jiangpan",
+        "file_name": "三月.xlsx",
+        "file_hash": "x",
+    }
     sent |= {"written": "{}", "header": "{}", "year": 2026, "half_day_minutes": 240, "state": "previewed"}
     sent |= dict.fromkeys(("row_count", "new_count", "known_count", "bad_count", "booked_count", "kept_count"), 1)
     sent |= {"left_out": "[]", "chunk_count": 1, "next_chunk": 0, "sent_by": "x", "sent_at": office.now}
-    refusal = {"import_id": "i1", "row": 7, "column_name": "时长", "code": "missing", "fields": "{}"}
+    refusal: dict[str, Any] = {"import_id": "i1", "row": 7, "column_name": "时长", "code": "missing", "fields": "{}"}
     with writing(office.parts.engine) as connection:
         connection.execute(insert(imports).values(sent))
         connection.execute(insert(import_refusals).values(refusal | {"recorded_at": office.now}))

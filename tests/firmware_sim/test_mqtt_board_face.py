@@ -8,9 +8,11 @@ from random import Random
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from jishan_protocol.dispensers import mqtt_board as board
 from jishan_protocol.dispensers.mqtt_board import Outcome
+from jishan_sim.__main__ import main
 from jishan_sim.cabinet import Slot
 from jishan_sim.faces.mqtt_board import BOOT_MS, RESULT_SENDS, STATE_EVERY_MS, MqttBoardFace, face_for
 from jishan_sim.faults import START_DELAY_MS, from_mapping
@@ -149,6 +151,28 @@ def test_a_conversation_goes_as_the_vectors_say(conversation: dict[str, Any]) ->
             bench.run(VEND_MS)
             assert bench.cabinet.items_dropped() == wanted
             assert bench.cabinet.turns <= wanted
+
+
+def test_every_vector_is_told_in_words() -> None:
+    capture = "".join(f"{one['topic']} {one['payload']}\n" for one in FILE["vectors"] if "\n" not in one["payload"])
+    told = CliRunner().invoke(main, ["decode", "mqtt", "-"], input=capture).stdout.splitlines()
+    lines = [json.loads(line) for line in told]
+    good = [one for one in FILE["vectors"] if one["expect"] == "ok"]
+    assert [line["name"] for line in lines[: len(good)]] == [json.loads(one["payload"][65:])["type"] for one in good]
+    assert all(line["ok"] and line["mac"] == one["payload"][:64] for line, one in zip(lines, good, strict=False))
+    # Without a key a wrong MAC is not seen; everything else is.
+    wrong = {one["expect"] for one in FILE["vectors"]} - {"ok", "forged", "oversized"}
+    assert {line["error"] for line in lines if not line["ok"]} >= wrong
+
+
+def test_a_log_is_a_capture() -> None:
+    bench = Bench()
+    bench.vend()
+    bench.run(VEND_MS)
+    capture = b"".join(one.raw for one in bench.face.log)
+    told = CliRunner().invoke(main, ["decode", "mqtt", "-"], input=capture).stdout.splitlines()
+    names = [json.loads(line)["name"] for line in told]
+    assert [name for name in names if name != "state"][:4] == ["check", "ready", "vend", "result"]
 
 
 # --- the store, in mid-vend ------------------------------------------------------------------------------------------

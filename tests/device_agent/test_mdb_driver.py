@@ -7,6 +7,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jishan_agent.agent import Agent, Identity
 from jishan_agent.dispensers import base
@@ -551,6 +553,85 @@ def test_a_new_run_does_not_disturb_a_vend_that_may_be_under_way() -> None:
     line.pass_ms(LONGEST_MS)
     line.hear(ON_THE_BUS)
     assert line.found(base.AtRest) == [base.AtRest()]
+
+
+# --- whatever is heard ---------------------------------------------------------------------------------------------
+
+HEARD = [
+    "c,STATUS,VEND,2.00,5",
+    "c,STATUS,VEND,3.00,6",
+    "c,STATUS,IDLE",
+    "c,STATUS,IDLE,20.00",
+    "c,STATUS,ENABLED",
+    "c,STATUS,DISABLED",
+    "c,STATUS,INACTIVE",
+    "c,VEND,SUCCESS",
+    "c,ERR,VEND 3",
+    "c,ERR,VEND 1",
+    "c,ERR,VEND 5",
+    'c,ERR,"VEND -2"',
+    'c,ERR,"VEND -3"',
+    "c,ERR,-3",
+    "c,SET,OK",
+    "c,0",
+    "c,1",
+    "v,1,1",
+    'c,ERR,"cashless is on"',
+    'c,ERR,"cashless is off"',
+    'c,UNKNOWN,"C"',
+    "\xff",
+]
+DONE = ["begin", "cancel", "vend 5", "vend 6", "too late 5", "pass 100", "pass 3000", "pass 70000"]
+
+
+@pytest.mark.parametrize("profile", ["default", "old-credit-first", "display"])
+@given(story=st.lists(st.sampled_from(HEARD + DONE * 3), max_size=60))
+def test_no_story_lets_two_approvals_leave_for_one_vend_or_one_without_a_request(
+    profile: str, story: list[str]
+) -> None:
+    """A host that keeps the agent's rules, and an adapter that keeps none."""
+    line = Line(profile)
+    line.answers = dict(SET_UP)
+    vending: int | None = None
+    is_resting = False
+    vends = approvals = 0
+    for what in story:
+        before = len(line.events)
+        said: list[str] = []
+        if what in HEARD:
+            said = line.hear(what)
+        elif what == "begin":
+            line.driver.begin(20, line.now_ms)
+        elif what == "cancel" and vending is None:
+            line.driver.cancel(line.now_ms)
+        elif what[-1] in "56" and vending is None and not is_resting:
+            line.driver.check(int(what[-1]), line.now_ms)
+            (checked,) = line.driver.take_events()
+            if isinstance(checked, base.Checked) and checked.is_sellable:
+                vending, vends = checked.selection, vends + 1
+                line.driver.vend(vending, line.now_ms + (1_000 if what.startswith("vend") else 0), line.now_ms)
+        elif what.startswith("pass"):
+            said = line.pass_ms(int(what[5:]), 500)
+        said += line.driver.take_output().decode("ascii").splitlines()
+        line.events += line.driver.take_events()
+        approved = [one for one in said if one.startswith("C,VEND,") and one != "C,VEND,-1"]
+        approvals += len(approved)
+        assert not approved or vending is not None
+        assert all(one in ("C,VEND,2.00", "C,VEND,3.00") for one in approved)
+        assert approvals <= vends
+        for event in line.events[before:]:
+            match event:
+                case base.VendSucceeded() | base.VendFailed():
+                    assert event.selection == vending or is_resting
+                    line.driver.release(line.now_ms)
+                    vending = None
+                case base.VendUnknown():
+                    assert event.selection == vending
+                    line.driver.recover(event.selection, None, line.now_ms)
+                    vending, is_resting = None, True
+                case base.AtRest():
+                    assert is_resting
+                    is_resting = False
 
 
 # --- credit first --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from jishan_agent import config
 from jishan_agent.config import ConfigError
+from jishan_agent.dispensers.base import Memory
 
 ENROLLED: dict[str, Any] = {
     "machine_id": "m1",
@@ -119,3 +120,24 @@ def test_an_unknown_profile_and_an_unknown_entry_are_named(directory: Path) -> N
         config.dispenser_profile(config.load(directory, {}, dispenser_profile="ours"))
     with pytest.raises(ConfigError, match="speed"):
         config.reader_settings(config.load(directory, {}, card_profile="ours"))
+
+
+def test_the_dispenser_is_chosen_by_its_protocol(directory: Path) -> None:
+    settings = config.load(directory, {}, dispenser_protocol="mdb")
+    assert config.dispenser_profile(settings).name == "default"
+    assert config.dispenser_baud_rate(settings) == 115_200
+    assert config.dispenser_baud_rate(config.load(directory, {}, dispenser_baud_rate="9600")) == 9_600
+    assert config.dispenser(config.load(directory, {}), Memory(7)).pack_number == 7
+    with pytest.raises(ConfigError, match=r"dispenser_protocol: there is no such one; there are .*mdb.*xy"):
+        config.load(directory, {}, dispenser_protocol="fax")
+
+
+def test_an_operators_own_file_of_profiles_may_lie_elsewhere(directory: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dispenser_profiles: .*ours.toml does not exist"):
+        config.dispenser_profile(config.load(directory, {}, dispenser_profiles="ours.toml"))
+    (directory / "ours.toml").write_text('[dispenser.north]\nlike = "counting"\npoll_interval_ms = 150\n')
+    north = config.load(directory, {}, dispenser_profiles="ours.toml", dispenser_profile="north")
+    with pytest.raises(ConfigError, match=r"ours.toml: \[dispenser.north\]: poll_interval_ms: 150 is no multiple"):
+        config.dispenser_profile(north)
+    (directory / "ours.toml").write_text('[dispenser.north]\nlike = "counting"\npoll_interval_ms = 500\n')
+    assert config.dispenser_profile(north).name == "north"

@@ -6,14 +6,19 @@ import contextlib
 import os
 import queue
 import socket
+import subprocess
+import sys
 import time
 import tty
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jishan_agent.loop import Port, boot_time_ms
+from jishan_agent.dispensers import DRIVERS
+from jishan_agent.dispensers.base import Memory
+from jishan_agent.loop import Port, boot_time_ms, serve
 
 
 class Heard:
@@ -126,3 +131,21 @@ def test_the_clock_does_not_follow_the_wall(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(time, "time", lambda: 0.0)
     before = boot_time_ms()
     assert 0 <= boot_time_ms() - before < 10_000
+
+
+def test_a_person_in_front_of_the_machine_may_ask_what_has_jammed(tmp_path: Path) -> None:
+    """The driver alone on a real pty, as `jishan-agent service` runs it."""
+    link = tmp_path / "dispenser"
+    command = [sys.executable, "-m", "jishan_sim", "machine", "--slots", "1-4", "--link", str(link)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
+        try:
+            assert simulator.stdout is not None
+            assert simulator.stdout.readline()
+            dispenser = DRIVERS["xy"]("default", Memory())
+            served = serve(str(link), 57_600, dispenser, "jams", None)
+            assert (served.name, served.is_done) == ("jams", True)
+            for name, number in (("sales", None), ("jams", 3), ("dance", None)):
+                with pytest.raises(ValueError, match=name):
+                    serve(str(link), 57_600, DRIVERS["xy"]("default", Memory()), name, number)
+        finally:
+            simulator.terminate()

@@ -448,6 +448,14 @@ def test_a_door_that_is_shut_in_time_is_no_alarm() -> None:
     assert line.of(base.StateRead, base.SelectionReported) == []
 
 
+def test_a_place_where_no_lock_is_wired_is_no_open_door() -> None:
+    """Its contact is never made, which with the usual wiring reads "open"."""
+    line = Line(ready=False)
+    line.open_doors.add(ONE)
+    line.run(3 * DEFAULT.closes_within_ms)
+    assert line.events == [base.OnlineChanged(True)]
+
+
 def test_a_door_that_opens_without_a_vend_is_a_stray_result_and_is_watched() -> None:
     line = Line(REPORTING)
     line.open_doors.add(Lock(1, 7))

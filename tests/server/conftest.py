@@ -30,7 +30,8 @@ TEMPLATE = "jishan_template"
 def postgresql() -> Iterator[Postgresql]:
     """A PostgreSQL server for the whole run, with a migrated template database."""
     try:
-        server = start_postgresql()
+        # A database is made and dropped for each test, mostly waiting for the disk; no test here cuts the power.
+        server = start_postgresql("-c fsync=off")
     except LookupError as error:
         if os.environ.get("CI") == "true":
             raise

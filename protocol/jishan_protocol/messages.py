@@ -198,7 +198,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What to tell the person whose card it is: `points_changed` since their last tap, null at the first one."""
+    """What to tell the person whose card it is: what is new since their last tap. At the first one
+    `points_changed` is null."""
 
     greet_id: Id
     resident_label: Text

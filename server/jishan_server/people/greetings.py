@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jishan_server.ledger.store import available_points
@@ -23,7 +23,9 @@ _g, _m, _r = card_greetings.c, messages.c, residents.c
 
 
 class Greeted(NamedTuple):
-    """`points_changed` is None at the first tap of all."""
+    """`points_changed` is None at the first tap of all. Messages are those since the last tap that nobody has read:
+    whoever has no phone reads none, and is not told of the same ones for ever.
+    """
 
     label: str
     available_points: int
@@ -57,7 +59,9 @@ def greet(connection: Connection, prepared: Sequence[Prepared], now: datetime) -
         row[0]: row[1]
         for row in connection.execute(
             select(_m.resident_id, func.count())
+            .outerjoin(card_greetings, _g.resident_id == _m.resident_id)
             .where(_m.resident_id.in_(ids), _m.read_at.is_(None))
+            .where(or_(_g.greeted_at.is_(None), _m.recorded_at > _g.greeted_at))
             .group_by(_m.resident_id)
         )
     }

@@ -21,9 +21,14 @@ def _parts_of(directory: Path) -> list[str]:
     return [line for line in listed.splitlines() if str(directory) in line and "jishan-sim demo" not in line]
 
 
-def test_the_story_holds_and_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("face", ["xy", "lock-board"])
+def test_the_story_holds_and_leaves_no_process(tmp_path: Path, face: str) -> None:
+    """With keys on the dispenser, and with a keypad of the agent's own."""
     told = subprocess.run(
-        [SIM, "demo", "--once", "--json", "--dir", str(tmp_path)], capture_output=True, text=True, timeout=LIMIT_S
+        [SIM, "demo", "--once", "--json", "--face", face, "--dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
     )
     story = json.loads(told.stdout)
     assert [step for step in story["steps"] if not step["ok"]] == []

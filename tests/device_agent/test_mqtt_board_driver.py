@@ -251,6 +251,17 @@ def test_a_vend_that_never_ends_is_unknown_and_a_late_result_still_counts() -> N
     assert [type(one) for one in link.told(base.VendSucceeded, base.AtRest)] == [base.VendSucceeded, base.AtRest]
 
 
+def test_a_result_that_comes_before_the_agent_recovers_is_told_once() -> None:
+    link = Link().vending()
+    link.pass_ms(STATUS_MS)
+    link.hear(DONE)
+    link.driver.recover(13, READINGS, link.now_ms)
+    link.driver.release(link.now_ms)
+    link.collect()
+    kinds = (base.VendUnknown, base.VendSucceeded, base.AtRest)
+    assert [type(one) for one in link.told(*kinds)] == list(kinds)
+
+
 def test_a_board_that_does_not_answer_is_unknown_and_asked_on() -> None:
     link = Link().vending()
     link.pass_ms(STATUS_MS)

@@ -246,6 +246,15 @@ CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
         _DISPENSED,
         {"drops": 1},
     ],
+    "an acknowledgement runs not ahead of its number": [
+        *_check(1, "$a", "$m"),
+        down("ack", store="$store", number="$a"),
+        _QUERY,
+        _result("$a", 0, "refused", "$code1"),
+        _QUERY,
+        _result("$a", 0, "refused", "$code2"),
+        {"drops": 0},
+    ],
     "an acknowledgement of what is not there yet is nothing": [
         *_check(1, "$a", "$m"),
         down("ack", store="$store", number="$a"),

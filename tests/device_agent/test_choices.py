@@ -13,6 +13,7 @@ from jishan_agent.vending import (
     CHOICE_MS,
     Action,
     Ask,
+    AskNews,
     Begin,
     Cancel,
     Check,
@@ -42,7 +43,7 @@ APPROVED = Approved("r1", "token", 30, 8, "张*")
 
 def told(step: Step) -> list[Action]:
     """What the dispenser is told in this step."""
-    return [action for action in step.actions if not isinstance(action, Say | Ask)]
+    return [action for action in step.actions if not isinstance(action, Say | Ask | AskNews)]
 
 
 def after(*events: VendingEvent, around: Surroundings = AROUND, now_ms: int = 0) -> Step:

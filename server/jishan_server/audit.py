@@ -39,7 +39,7 @@ entries = Table(
     Column("operation_id", String(64), nullable=False),
     Column("details", Text, nullable=False),
     # The node that the subject belonged to then; null for what concerns no single one.
-    Column("organization_id", String(40), info={"young": True}),
+    Column("organization_id", String(40)),
     Index("ix_audit_entries_organization_id", "organization_id", "number"),
     Index("ix_audit_entries_subject", "subject_type", "subject_id"),
     Index("ix_audit_entries_actor", "actor", "number"),

@@ -78,7 +78,7 @@ def test_the_migrations_make_what_the_code_describes(described: Engine, migrated
 def test_a_migrated_database_is_left_as_it_is_by_a_second_migration(migrated: Engine) -> None:
     db.upgrade(migrated)
     with migrated.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0003"]
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0004"]
 
 
 def test_what_was_booked_before_activities_and_rules_is_there_afterwards(described: Engine) -> None:
@@ -111,8 +111,17 @@ def test_what_was_booked_before_activities_and_rules_is_there_afterwards(describ
                 f"INSERT INTO credits ({columns}{more}) VALUES ('{id}', 'wang', 'estate', {minutes}, 1, "
                 f"'60min=1,never', '扫雪', '参加', '{state}', 'zhou', {at}{values})"
             )
+    db.upgrade(described, "0003")
+    with db.writing(described) as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO audit_entries (recorded_at, actor, action, subject_type, subject_id, operation_id, details) "
+            f"VALUES ({at}, 'li', 'credit_approved', 'credit', 'one', 'operation', '{{}}')"
+        )
     db.upgrade(described)
     with described.connect() as connection:
+        assert connection.execute(text("SELECT action, organization_id FROM audit_entries")).all() == [
+            ("credit_approved", None)
+        ]
         rows = connection.execute(
             text("SELECT id, state, day, booked_points, rule_version FROM credits ORDER BY id")
         ).all()

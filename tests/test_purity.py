@@ -29,7 +29,7 @@ PURE: Final = (
     "jishan_server.ledger.digest",
     "jishan_server.ledger.lots",
     "jishan_server.ledger.model",
-    "jishan_server.messaging.forms",
+    "jishan_server.message_forms",
     "jishan_server.messaging.signing",
     "jishan_server.people.delivery",
     "jishan_server.people.member_numbers",
@@ -127,6 +127,7 @@ SHELLS: Final = {
     "jishan_sim.machine": "the simulator's only clock",
     "jishan_sim.mqtt_port": "a board's MQTT connection, and its thread",
     "jishan_sim.ports": "the simulator's lines",
+    "jishan_sim.running": "a machine on a thread of its own, for tests that run in real time",
 }
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from jishan_server.messaging.forms import parse_form
+from jishan_server.message_forms import parse_form
 from jishan_server.people.delivery import parse_quiet_hours
 
 SECRET_BYTES: Final = 32

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from jishan_server.messaging.forms import Form, fill, is_accepted
+from jishan_server.message_forms import Form, fill, is_accepted
 from jishan_server.messaging.letters import Report
 from jishan_server.messaging.signing import body_of, headers_of
 from jishan_server.people.delivery import Outcome

@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily
 from jishan_server.config import Config
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.errors import DomainError
-from jishan_server.messaging.forms import parse_form
+from jishan_server.message_forms import parse_form
 from jishan_server.messaging.letters import Adapter, Report
 from jishan_server.messaging.mail import MailAdapter
 from jishan_server.messaging.posts import FormAdapter, WebhookAdapter

@@ -11,7 +11,7 @@ import pytest
 from letters import LETTER, NOW, letter
 from receivers import Receiver
 
-from jishan_server.messaging.forms import PLACES, fill, is_accepted, parse_form
+from jishan_server.message_forms import PLACES, fill, is_accepted, parse_form
 from jishan_server.messaging.posts import FormAdapter, WebhookAdapter
 from jishan_server.messaging.signing import SIGNATURE, TIMESTAMP, body_of, headers_of, is_signed, signature
 from jishan_server.people.delivery import Outcome

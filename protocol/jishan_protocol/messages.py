@@ -66,6 +66,14 @@ class Greet:
 
 
 @dataclass(frozen=True, slots=True)
+class Declined:
+    """What waits on a phone is not begun here, and why: another person has come meanwhile, the machine is busy."""
+
+    claim_id: Id
+    code: Code
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The machine's state of this moment. `number` grows within a session."""
 
@@ -246,7 +254,25 @@ class Desired:
     blocked_cards: tuple[Id, ...]
 
 
-AskMessage = Authorize | Greet
+# Down, unasked.
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A resident who opened `screen_code` has chosen on the phone. It moves nothing: the machine that showed this very
+    code, to nobody else since, may ask `authorize` with the credential `claim`, or say `declined`. Said again until
+    one of the two came, or it is too late.
+    """
+
+    claim_id: Id
+    screen_code: Id
+    selection: Selection
+    planogram_version: Count
+    product_id: Id
+    points: Points
+
+
+AskMessage = Authorize | Greet | Declined
 OutboxMessage = (
     NotStarted
     | VendStarted
@@ -259,10 +285,10 @@ OutboxMessage = (
     | Reported
 )
 Answer = Approved | Denied | Found | Greeting
-Message = AskMessage | Heartbeat | OutboxMessage | Answer | Ack | Desired
+Message = AskMessage | Heartbeat | OutboxMessage | Answer | Ack | Desired | Waiting
 
 MESSAGES: Final[dict[str, dict[str, type[Any]]]] = {
-    "ask": {"authorize": Authorize, "greet": Greet},
+    "ask": {"authorize": Authorize, "greet": Greet, "declined": Declined},
     "beat": {"heartbeat": Heartbeat},
     "outbox": {
         "not_started": NotStarted,
@@ -278,6 +304,7 @@ MESSAGES: Final[dict[str, dict[str, type[Any]]]] = {
     "answer": {"approved": Approved, "denied": Denied, "found": Found, "greeting": Greeting},
     "ack": {"ack": Ack},
     "desired": {"desired": Desired},
+    "offer": {"waiting": Waiting},
 }
 """Topic kind -> message type -> dataclass."""
 

@@ -1,6 +1,6 @@
 """What stays secret on its way through a broker that is trusted for nothing.
 
-A credential (card UID, or member number and PIN) is sealed with ChaCha20-Poly1305 under a key derived from the
+A credential (card UID, member number and PIN, personal code, or a phone's claim) is sealed with ChaCha20-Poly1305 under a key derived from the
 machine's key by HKDF-SHA256, and bound to its redemption id, so that a sealed credential cannot be used for another
 redemption.
 A card is known to a machine only by a keyed hash.
@@ -27,20 +27,27 @@ NONCE_BYTES: Final = 12
 MAX_CREDENTIAL_BYTES: Final = 200
 MAX_REMEMBERED: Final = 20_000
 """Derived keys that are remembered: one for each machine that a gateway looks after."""
-_CREDENTIAL_MEMBERS: Final = frozenset({"card", "member", "pin"})
+_WHO: Final = frozenset({"card", "member", "code", "claim"})
+"""A credential has exactly one of these; a PIN goes with the first two only."""
+_WITH_PIN: Final = frozenset({"card", "member"})
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a resident showed: a card's UID, or a member number, and perhaps a PIN. Never written to a disk."""
+    """What a resident showed: a card's UID, or a member number, and perhaps a PIN; a personal code; or the id of what
+    they chose on their phone at this machine. Never written to a disk.
+    """
 
     card: str | None = None
     member: str | None = None
     pin: str | None = None
+    code: str | None = None
+    claim: str | None = None
 
     def __repr__(self) -> str:
         """Say which kind it is and nothing of its content: a credential must not reach a log."""
-        return f"Credential({'card' if self.card else 'member'}, {'with' if self.pin else 'without'} PIN)"
+        kind = next((name for name in ("card", "member", "code", "claim") if getattr(self, name)), "none")
+        return f"Credential({kind}, {'with' if self.pin else 'without'} PIN)"
 
 
 @lru_cache(maxsize=MAX_REMEMBERED)
@@ -50,7 +57,8 @@ def _derived(machine_key: bytes, purpose: bytes) -> bytes:
 
 def seal_credential(machine_key: bytes, redemption_id: str, credential: Credential, nonce: bytes) -> str:
     """Seal for the server; `nonce` is NONCE_BYTES random bytes, new each time."""
-    members = {name: value for name in ("card", "member", "pin") if (value := getattr(credential, name)) is not None}
+    names = Credential.__dataclass_fields__
+    members = {name: value for name in names if (value := getattr(credential, name)) is not None}
     cipher = ChaCha20Poly1305(_derived(machine_key, b"jishan credential"))
     sealed = cipher.encrypt(nonce, json.dumps(members).encode(), redemption_id.encode())
     return base64.urlsafe_b64encode(nonce + sealed).decode()
@@ -65,12 +73,15 @@ def open_credential(machine_key: bytes, redemption_id: str, sealed: str) -> Cred
         members = json.loads(plain)
     except (InvalidTag, binascii.Error, ValueError) as error:
         raise ProtocolError("bad_credential", "it cannot be opened") from error
-    if not isinstance(members, dict) or not members.keys() <= _CREDENTIAL_MEMBERS:
+    if not isinstance(members, dict) or not members.keys() <= _WHO | {"pin"}:
         raise ProtocolError("bad_credential", "unknown members")
     if not all(isinstance(value, str) and 0 < len(value) <= MAX_CREDENTIAL_BYTES for value in members.values()):
         raise ProtocolError("bad_credential", "a member is not text")
-    if ("card" in members) == ("member" in members):
-        raise ProtocolError("bad_credential", "neither a card nor a member number, or both")
+    who = members.keys() & _WHO
+    if len(who) != 1:
+        raise ProtocolError("bad_credential", "not exactly one of a card, a member number, a code and a claim")
+    if "pin" in members and not who <= _WITH_PIN:
+        raise ProtocolError("bad_credential", "a PIN goes with a card or a member number")
     return Credential(**members)
 
 

@@ -24,7 +24,7 @@ MAX_REMEMBERED: Final = 65_536
 MAX_MACHINE_ID: Final = 32
 
 UP_KINDS: Final = ("outbox", "ask", "beat")
-DOWN_KINDS: Final = ("answer", "ack", "desired")
+DOWN_KINDS: Final = ("answer", "ack", "desired", "offer")
 
 _TOPIC: Final = re.compile(r"jishan/v1/s([0-9]{2})/([0-9A-Za-z_-]{1,32})/([ud])/([a-z]{1,10})")
 

@@ -19,6 +19,7 @@ SHARD, MACHINE = 7, "m1a2b3"
 REDEMPTION = "5b1f0c9d8e7a6b5c4d3e2f1a0b9c8d7e"
 SESSION = Session(3, 2, "a1b2c3d4")
 APPROVAL = "approval-token_1"
+CLAIM = "7d8e9c0b1a2f3e4d5c6b7a8e9d0c1f5b"
 
 GOOD: list[tuple[str, messages.Message, int | None]] = [
     (
@@ -27,6 +28,7 @@ GOOD: list[tuple[str, messages.Message, int | None]] = [
         None,
     ),
     ("ask", messages.Greet("9c8d7e5b1f0c9d8e7a6b5c4d3e2f1a0b", "c2VhbGVk"), None),
+    ("ask", messages.Declined(CLAIM, "busy"), None),
     (
         "beat",
         messages.Heartbeat(9, True, "", "idle", "closed", 231, 0, 41, 4, "0.1.0", "xy"),
@@ -51,6 +53,7 @@ GOOD: list[tuple[str, messages.Message, int | None]] = [
         messages.Desired(6, 4, False, 15, (messages.Slot(13, "soap", "香皂", "Soap", 2, True),), ("00ff",)),
         None,
     ),
+    ("offer", messages.Waiting(CLAIM, "abcdefghijkl2345", 13, 4, "soap", 2), None),
 ]
 
 
@@ -100,7 +103,7 @@ def vectors() -> dict[str, Any]:
     add("another machine's topic", "outbox", started, "forged", topic=topics.up(SHARD, "m9z9z9", "outbox"))
     add("an answer sent back up", "outbox", answer, "forged", "the direction and topic are signed too")
     add("a MAC in capital letters", "outbox", started[:64].upper() + started[64:], "forged", "hex digits are small")
-    add("a key id that is not the key's", "outbox", _sealed("outbox", GOOD[5][1], 44, key_id=2), "forged")
+    add("a key id that is not the key's", "outbox", _sealed("outbox", GOOD[6][1], 44, key_id=2), "forged")
     add("no full stop", "outbox", started[:64] + started[65:], "malformed")
     add("empty", "outbox", b"", "malformed")
     add("not JSON", "outbox", _signed("outbox", b"{'v':1}"), "malformed")

@@ -7,18 +7,14 @@ S = (P + d) mod 10, or 10 for 0, and P = 2 S mod 11; the check digit c makes (P 
 
 from typing import Final
 
+from jishan_protocol.personal_codes import check_digit, is_member_number
+
+__all__ = ["FIRST_SERIAL", "LAST_SERIAL", "SERIAL_DIGITS", "check_digit", "is_member_number", "member_number"]
+
 SERIAL_DIGITS: Final = 7
 FIRST_SERIAL: Final = 1_000_001
 """Numbers start at seven full digits: leading zeros get lost on paper."""
 LAST_SERIAL: Final = 9_999_999
-
-
-def check_digit(digits: str) -> str:
-    """The ISO 7064 MOD 11,10 check digit of a string of digits."""
-    product = 10
-    for digit in digits:
-        product = ((product + int(digit)) % 10 or 10) * 2 % 11
-    return str((1 - product) % 10)
 
 
 def member_number(serial: int) -> str:
@@ -26,8 +22,3 @@ def member_number(serial: int) -> str:
     assert FIRST_SERIAL <= serial <= LAST_SERIAL
     digits = str(serial).rjust(SERIAL_DIGITS, "0")
     return digits + check_digit(digits)
-
-
-def is_member_number(text: str) -> bool:
-    """Whether `text` has eight ASCII digits of which the last checks the others."""
-    return len(text) == SERIAL_DIGITS + 1 and text.isascii() and text.isdigit() and check_digit(text[:-1]) == text[-1]

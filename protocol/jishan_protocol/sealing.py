@@ -1,8 +1,8 @@
 """What stays secret on its way through a broker that is trusted for nothing.
 
-A credential (card UID, member number and PIN, personal code, or a phone's claim) is sealed with ChaCha20-Poly1305 under a key derived from the
-machine's key by HKDF-SHA256, and bound to its redemption id, so that a sealed credential cannot be used for another
-redemption.
+A credential (card UID, member number and PIN, personal code, or a phone's claim) is sealed with ChaCha20-Poly1305 under
+a key derived from the machine's key by HKDF-SHA256, and bound to its redemption id, so that a sealed credential cannot
+be used for another redemption.
 A card is known to a machine only by a keyed hash.
 """
 

@@ -31,8 +31,12 @@ LOGIN_FORM: Final = re.compile(r"[a-z][a-z0-9._-]{2,39}", re.ASCII)
 MIN_PASSWORD: Final = 10
 MAX_PASSWORD: Final = 200
 """Argon2 takes any length; nobody needs to send us a megabyte."""
+MAX_DEVICE: Final = 200
 LOGIN_TRIES: Final = 5
 LOGIN_LOCK: Final = timedelta(minutes=15)
+SESSION_DIGITS: Final = 16
+"""Of a token's hash, as the id of its session."""
+MAX_SESSIONS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +109,34 @@ class ChangePassword:
 
 @dataclass(frozen=True, slots=True)
 class LogIn:
-    """A try to log in, its password already verified; `staff_id` is None for a login that does not exist."""
+    """A try to log in, its password already verified; `staff_id` is None for a login that does not exist.
+
+    `totp_id` and `step` are of the code that was typed beside it; `has_code` says whether one was. `device` is what the
+    browser calls itself, for the person's own list of sessions.
+    """
 
     staff_id: str | None
     fits: bool
     token_hash: str
     expires_at: datetime
+    totp_id: str | None = None
+    step: int | None = field(default=None, metadata={"secret": True})
+    has_code: bool = False
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LogOut:
     actor: str
     token_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """End one of one's own sessions elsewhere; `session` is its id in the list."""
+
+    actor: str
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +195,7 @@ def edit_staff(connection: Connection, operation: Operation, now: datetime) -> d
     Refusals: staff_unknown, forbidden, grant_not_held, staff_self, resident_unknown.
     """
     body: EditStaff = operation.body
-    _manage(connection, body.actor, body.staff_id)
+    manage(connection, body.actor, body.staff_id)
     changed = {name: value for name in ("name", "resident_id") if (value := getattr(body, name)) is not None}
     if "resident_id" in changed:
         if body.actor == body.staff_id:
@@ -219,7 +239,7 @@ def set_staff_active(connection: Connection, operation: Operation, now: datetime
     Refusals: staff_unknown, forbidden, grant_not_held, staff_self.
     """
     body: SetStaffActive = operation.body
-    _manage(connection, body.actor, body.staff_id)
+    manage(connection, body.actor, body.staff_id)
     if body.actor == body.staff_id:
         raise DomainError("staff_self")
     if body.is_active:
@@ -238,7 +258,7 @@ def reset_password(connection: Connection, operation: Operation, now: datetime) 
     Refusals: staff_unknown, forbidden, grant_not_held, staff_self.
     """
     body: ResetPassword = operation.body
-    _manage(connection, body.actor, body.staff_id)
+    manage(connection, body.actor, body.staff_id)
     if body.actor == body.staff_id:
         raise DomainError("staff_self")
     changed = {"password_hash": body.password_hash, "wrong_tries": 0, "locked_until_at": None}
@@ -269,10 +289,10 @@ def _change_password(connection: Connection, operation: Operation, now: datetime
         # Sent again: a hash is made from the operation's id.
         return Outcome({"staff_id": row.id}, replayed=True)
     if row.locked_until_at is not None and now < row.locked_until_at:
-        return Outcome(error=_locked())
+        return Outcome(error=locked())
     if not body.fits or row.password_hash != body.old_hash:
-        is_locked = _count_wrong(connection, row, now)
-        return Outcome(error=_locked() if is_locked else DomainError("password_wrong"))
+        is_locked = count_wrong(connection, row, now)
+        return Outcome(error=locked() if is_locked else DomainError("password_wrong"))
     changed = {"password_hash": body.password_hash, "wrong_tries": 0}
     connection.execute(update(staff).where(staff.c.id == row.id).values(changed))
     _end_tokens(connection, row.id, now, but=body.token_hash)
@@ -296,7 +316,7 @@ def _nobodys_hash(hashing: Hashing) -> str:
 def log_in(connection: Connection, operations: Sequence[Operation], now: datetime) -> list[Outcome]:
     """Judge tries to log in, one after the other. A refusal is an outcome, not an exception: its count must stay.
 
-    Refusals: login_failed, login_locked, account_disabled.
+    Refusals: login_failed, login_locked, account_disabled, code_required, code_wrong.
     """
     return [_log_in(connection, operation.body, now) for operation in operations]
 
@@ -306,21 +326,35 @@ def _log_in(connection: Connection, body: LogIn, now: datetime) -> Outcome:
         return Outcome(error=DomainError("login_failed"))
     row = connection.execute(select(staff).where(staff.c.id == body.staff_id)).one()
     if row.locked_until_at is not None and now < row.locked_until_at:
-        return Outcome(error=_locked())
+        return Outcome(error=locked())
     if not body.fits:
-        return Outcome(error=_locked() if _count_wrong(connection, row, now) else DomainError("login_failed"))
+        return Outcome(error=locked() if count_wrong(connection, row, now) else DomainError("login_failed"))
     if row.disabled_at is not None:
         return Outcome(error=DomainError("account_disabled"))
-    connection.execute(update(staff).where(staff.c.id == row.id).values(wrong_tries=0, locked_until_at=None))
+    changed: dict[str, object] = {"wrong_tries": 0, "locked_until_at": None}
+    if row.totp_since_at is not None:
+        if not body.has_code:
+            return Outcome(error=DomainError("code_required"))
+        # A code is good once, so that nobody uses one that they saw being typed.
+        if body.step is None or body.totp_id != row.totp_id or body.step <= (row.totp_step or 0):
+            return Outcome(error=locked() if count_wrong(connection, row, now) else DomainError("code_wrong"))
+        changed["totp_step"] = body.step
+    connection.execute(update(staff).where(staff.c.id == row.id).values(changed))
     # What has expired is of no use to anyone; a login is the moment to forget it.
     connection.execute(delete(staff_tokens).where(staff_tokens.c.expires_at < now))
     connection.execute(
-        insert(staff_tokens).values(hash=body.token_hash, staff_id=row.id, issued_at=now, expires_at=body.expires_at)
+        insert(staff_tokens).values(
+            hash=body.token_hash,
+            staff_id=row.id,
+            issued_at=now,
+            expires_at=body.expires_at,
+            device=body.device[:MAX_DEVICE],
+        )
     )
     return Outcome({"staff_id": row.id, "expires_at": iso(body.expires_at)})
 
 
-def _count_wrong(connection: Connection, row: Row[Any], now: datetime) -> bool:
+def count_wrong(connection: Connection, row: Row[Any], now: datetime) -> bool:
     """Count a wrong password; whether the account is locked by it."""
     tries = row.wrong_tries + 1
     is_locked: bool = tries >= LOGIN_TRIES
@@ -337,6 +371,35 @@ def log_out(connection: Connection, operation: Operation, now: datetime) -> None
         .where(staff_tokens.c.hash == body.token_hash, staff_tokens.c.staff_id == body.actor)
         .values(revoked_at=now)
     )
+
+
+def open_sessions(connection: Connection, staff_id: str, token_hash: str, now: datetime) -> list[dict[str, Any]]:
+    """Where an account is logged in, newest first; `is_this` is the session of `token_hash`."""
+    t = staff_tokens.c
+    query = (
+        select(t.hash, t.issued_at, t.expires_at, t.device)
+        .where(t.staff_id == staff_id, t.revoked_at.is_(None), t.expires_at > now)
+        .order_by(t.issued_at.desc())
+        .limit(MAX_SESSIONS)
+    )
+    return [
+        {
+            "id": row.hash[:SESSION_DIGITS],
+            "began_at": iso(row.issued_at),
+            "expires_at": iso(row.expires_at),
+            "device": row.device or "",
+            "is_this": row.hash == token_hash,
+        }
+        for row in connection.execute(query)
+    ]
+
+
+def end_session(connection: Connection, operation: Operation, now: datetime) -> None:
+    """End one of one's own sessions; one that is none changes nothing."""
+    body: EndSession = operation.body
+    t = staff_tokens.c
+    found = (t.staff_id == body.actor, t.hash.startswith(body.session, autoescape=True), t.revoked_at.is_(None))
+    connection.execute(update(staff_tokens).where(*found).values(revoked_at=now))
 
 
 def authenticate(connection: Connection, token: str, now: datetime) -> Member:
@@ -398,6 +461,7 @@ def _views(connection: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, A
             "name": row.name,
             "resident_id": row.resident_id,
             "is_active": row.disabled_at is None,
+            "has_second_factor": row.totp_since_at is not None,
             "roles": [
                 {"role": grant.role.value, "organization_id": grant.organization_id} for grant in grants.get(row.id, [])
             ],
@@ -435,7 +499,8 @@ def resident_of(connection: Connection, staff_id: str) -> str | None:
     return connection.scalar(select(staff.c.resident_id).where(staff.c.id == staff_id))
 
 
-def _locked() -> DomainError:
+def locked() -> DomainError:
+    """Too many wrong tries."""
     return DomainError("login_locked", minutes=LOGIN_LOCK // timedelta(minutes=1))
 
 
@@ -451,7 +516,7 @@ def _check_grants(connection: Connection, actor: str, grants: Collection[Grant])
             raise DomainError("grant_not_held", permission=min(missing).value, role=grant.role.value)
 
 
-def _manage(connection: Connection, actor: str, staff_id: str) -> None:
+def manage(connection: Connection, actor: str, staff_id: str) -> None:
     """Refuse to touch an account with roles that `actor` could not give."""
     _check_grants(connection, actor, _grants(connection, staff_id))
 

@@ -4,7 +4,18 @@ Of a card or an ID number only a keyed hash is kept, of a PIN or password only a
 A column whose `info` says `not_exported` is left out of what a person gets of their own records.
 """
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Table
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    text,
+)
 
 from jishan_server.db import Instant, metadata
 
@@ -53,6 +64,13 @@ residents = Table(
     Index("ix_residents_phone", "phone"),
     Index("ix_residents_id_number_hash", "id_number_hash"),
     Index("ix_residents_name", "name"),
+    # Few records are ever merged: only those are in it.
+    Index(
+        "ix_residents_merged_into",
+        "merged_into",
+        sqlite_where=text("merged_into IS NOT NULL"),
+        postgresql_where=text("merged_into IS NOT NULL"),
+    ),
 )
 
 skills = Table(
@@ -110,6 +128,10 @@ staff = Table(
     # Since when nobody logs in with it; its roles stay for the day when it is enabled again.
     Column("disabled_at", Instant),
     Column("created_at", Instant, nullable=False),
+    # The second factor: the enrolment, since when codes are asked for, and the step of the last one that was taken.
+    Column("totp_id", String(40)),
+    Column("totp_since_at", Instant),
+    Column("totp_step", BigInteger),
 )
 
 staff_tokens = Table(
@@ -120,4 +142,5 @@ staff_tokens = Table(
     Column("issued_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("device", String(200)),
 )

@@ -21,6 +21,14 @@ def upgrade() -> None:
     make_tables()
     op.add_column("audit_entries", sa.Column("organization_id", sa.String(length=40), nullable=True))
     op.create_index("ix_audit_entries_organization_id", "audit_entries", ["organization_id", "number"], unique=False)
+    op.create_index(
+        "ix_residents_merged_into",
+        "residents",
+        ["merged_into"],
+        unique=False,
+        sqlite_where=sa.text("merged_into IS NOT NULL"),
+        postgresql_where=sa.text("merged_into IS NOT NULL"),
+    )
     keep_what_is_written()
 
 

@@ -122,6 +122,7 @@ AgentEvent = (
     | DispenserSpoke
     | CardUnreadable
     | vending.Identified
+    | vending.Stayed
     | base.Pressed
     | base.CancelPressed
 )
@@ -158,6 +159,23 @@ class Status:
     outbox_length: int
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What a person in front of the machine may see and hear: no card, no member number, no PIN."""
+
+    said: Say
+    said_number: int
+    """Grows with every sentence: the same one may be said twice."""
+    why_not_selling: str
+    slots: tuple[Slot, ...]
+    closed: frozenset[int]
+    is_identified: bool
+    choice: Slot | None
+    choice_ends_ms: int | None
+    redemption: vending.Redemption | None
+    news: Greeting | None
+
+
 def stop_nowhere(step: str) -> None:
     """The `StopAt` of every run that is not a kill test."""
 
@@ -188,6 +206,7 @@ class Agent:
         self._log = structlog.get_logger("jishan_agent").bind(machine_id=identity.machine_id)
         self._vending = Vending()
         self._said = say("welcome")
+        self._said_number = 0
         self._session: Session | None = None
         self._connection = 0
         self._beat_number = 0
@@ -237,7 +256,7 @@ class Agent:
             case CardUnreadable():
                 self._log.warning("card_unreadable", detail=event.detail)
                 self._say(say("bad_card"))
-            case vending.Identified() | base.Pressed() | base.CancelPressed():
+            case vending.Identified() | vending.Stayed() | base.Pressed() | base.CancelPressed():
                 self._step(event, now_ms)
             case _:
                 assert_never(event)
@@ -286,6 +305,23 @@ class Agent:
             is_connected=self._session is not None,
             redemption_id="" if attempt is None else attempt.redemption.id,
             outbox_length=self._journal.outbox_length,
+        )
+
+    @property
+    def front(self) -> Front:
+        """What the machine's own screen and voice tell."""
+        state = self._vending
+        return Front(
+            said=self._said,
+            said_number=self._said_number,
+            why_not_selling=self._why_not_selling(),
+            slots=tuple(sorted(self._slots.values(), key=lambda slot: slot.selection)),
+            closed=frozenset(selection for selection in self._closures if selection is not None),
+            is_identified=state.credential is not None,
+            choice=state.choice,
+            choice_ends_ms=state.choice_ends_ms,
+            redemption=None if state.attempt is None else state.attempt.redemption,
+            news=state.news,
         )
 
     # A step of the vending, carried out.
@@ -397,6 +433,7 @@ class Agent:
 
     def _say(self, words: Say) -> None:
         self._said = words
+        self._said_number += 1
         self._log.info("said", code=words.code, zh=words.zh, en=words.en)
 
     def _fresh_id(self) -> str:

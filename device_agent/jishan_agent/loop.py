@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import serial
 import structlog
 
-from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke, Status
+from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke, Front, Status
 from jishan_agent.dispensers.base import Dispenser, OnlineChanged, Served, Serviced
 from jishan_agent.mqtt_port import MqttPort
 from jishan_agent.readers.serial_cards import CardReader, Tapped
@@ -176,6 +176,7 @@ class Loop:
         self._dispenser: Dispenser | None = None
         self._dispenser_port: Wire | None = None
         self._ports: list[Wire] = []
+        self._watch: Callable[[Front, int], None] | None = None
 
     def put(self, event: AgentEvent) -> None:
         """Queue an event from any thread."""
@@ -227,6 +228,10 @@ class Loop:
 
         self._ports.append(Port(url, baud_rate, received, self.fail))
 
+    def show_to(self, watch: Callable[[Front, int], None]) -> None:
+        """Let `watch` see the front of the machine, and the time, after every turn; it is called in the loop's thread."""
+        self._watch = watch
+
     def run(self, agent: Agent) -> bool:
         """Run until `stop`; False if a thread died. An exception of the agent goes through: the process ends."""
         for port in self._ports:
@@ -252,6 +257,8 @@ class Loop:
             agent.tick(boot_time_ms())
         self._flush()
         self._show(agent.status)
+        if self._watch is not None:
+            self._watch(agent.front, boot_time_ms())
 
     def _flush(self) -> None:
         """Write what the agent made the driver say."""

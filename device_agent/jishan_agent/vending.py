@@ -76,7 +76,12 @@ class TimePassed:
     """Nothing happened but the time."""
 
 
-VendingEvent = Identified | Started | TimePassed | base.DispenserEvent | Approved | Denied | Found | Greeting
+@dataclass(frozen=True, slots=True)
+class Stayed:
+    """Whoever is choosing is still there, or has been warned: they get as long again."""
+
+
+VendingEvent = Identified | Started | Stayed | TimePassed | base.DispenserEvent | Approved | Denied | Found | Greeting
 
 
 # What is written.
@@ -220,6 +225,8 @@ class Vending:
     attempt: Attempt | None = None
     greet_id: str = ""
     """The greeting that is asked for; an answer to any other is late and means nothing."""
+    news: Greeting | None = None
+    """What is new for whoever has identified; it goes with the session."""
 
     @property
     def next_wakeup_ms(self) -> int | None:
@@ -265,6 +272,8 @@ def step(state: Vending, event: VendingEvent, now_ms: int, around: Surroundings)
             return _cancelled(state)
         case TimePassed():
             return _time_passed(state, now_ms)
+        case Stayed():
+            return Step(state if state.choice_ends_ms is None else replace(state, choice_ends_ms=now_ms + CHOICE_MS))
         case Started():
             return _started(event.left_open, now_ms)
         case Approved():
@@ -328,6 +337,8 @@ def _identified(state: Vending, credential: Credential, now_ms: int, around: Sur
     if state.choice is None:
         begun = (_begun(around),) if state.credential is None else ()
         session = Vending(credential=credential, choice_ends_ms=now_ms + CHOICE_MS, greet_id=state.greet_id)
+        if credential == state.credential:
+            session = replace(session, news=state.news)
         if credential.card is None or credential.pin is not None or credential == state.credential:
             return Step(session, actions=(*begun, say("choose")))
         session = replace(session, greet_id=around.fresh_id)
@@ -340,7 +351,7 @@ def _greeted(state: Vending, answer: Greeting) -> Step:
     if answer.greet_id != state.greet_id:
         return Step(state)
     words = greeting(answer.resident_label, answer.available_points, answer.points_changed, answer.unread_messages)
-    return Step(replace(state, greet_id=""), actions=(words,))
+    return Step(replace(state, greet_id="", news=answer), actions=(words,))
 
 
 def _pressed(state: Vending, pressed: base.Pressed, now_ms: int, around: Surroundings) -> Step:

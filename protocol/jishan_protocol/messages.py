@@ -26,6 +26,8 @@ MAX_SLOTS: Final = 120
 
 MAX_BLOCKED_CARDS: Final = 200
 MAX_REJECTED: Final = 1000
+MAX_VOUCHERS_CLOSED: Final = 64
+"""More single numbers than this are closed by the next message."""
 
 Id = Annotated[str, re.compile(r"[0-9a-z_-]{1,40}")]
 Code = Annotated[str, re.compile(r"[0-9a-z_.:-]{0,60}")]
@@ -172,6 +174,17 @@ class Reported:
     planogram_version: Count
 
 
+@dataclass(frozen=True, slots=True)
+class VouchersClosed:
+    """From now on no voucher of this journal is taken whose number is `up_to` or lower, or one of `numbers`.
+
+    What was taken before stands before it in the outbox.
+    """
+
+    up_to: Count
+    numbers: tuple[Positive, ...]
+
+
 # Down.
 
 
@@ -272,6 +285,18 @@ class Waiting:
     points: Points
 
 
+@dataclass(frozen=True, slots=True)
+class CloseVouchers:
+    """Refuse these numbers from now on, say so with `vouchers_closed`, and check texts with `key`.
+
+    Machines that may give vouchers' items have it before the first voucher is made.
+    """
+
+    up_to: Count
+    numbers: tuple[Positive, ...]
+    key: Token
+
+
 AskMessage = Authorize | Greet | Declined
 OutboxMessage = (
     NotStarted
@@ -283,9 +308,10 @@ OutboxMessage = (
     | ProvedNotDispensed
     | Fault
     | Reported
+    | VouchersClosed
 )
 Answer = Approved | Denied | Found | Greeting
-Message = AskMessage | Heartbeat | OutboxMessage | Answer | Ack | Desired | Waiting
+Message = AskMessage | Heartbeat | OutboxMessage | Answer | Ack | Desired | Waiting | CloseVouchers
 
 MESSAGES: Final[dict[str, dict[str, type[Any]]]] = {
     "ask": {"authorize": Authorize, "greet": Greet, "declined": Declined},
@@ -300,16 +326,23 @@ MESSAGES: Final[dict[str, dict[str, type[Any]]]] = {
         "proved_not_dispensed": ProvedNotDispensed,
         "fault": Fault,
         "reported": Reported,
+        "vouchers_closed": VouchersClosed,
     },
     "answer": {"approved": Approved, "denied": Denied, "found": Found, "greeting": Greeting},
     "ack": {"ack": Ack},
-    "desired": {"desired": Desired},
+    "desired": {"desired": Desired, "close_vouchers": CloseVouchers},
     "offer": {"waiting": Waiting},
 }
 """Topic kind -> message type -> dataclass."""
 
 _TYPE_OF: Final[dict[type[Any], str]] = {form: name for forms in MESSAGES.values() for name, form in forms.items()}
-_MAX_ITEMS: Final = {"slots": MAX_SLOTS, "blocked_cards": MAX_BLOCKED_CARDS, "rejected": MAX_REJECTED, "readings": 8}
+_MAX_ITEMS: Final = {
+    "slots": MAX_SLOTS,
+    "blocked_cards": MAX_BLOCKED_CARDS,
+    "rejected": MAX_REJECTED,
+    "readings": 8,
+    "numbers": MAX_VOUCHERS_CLOSED,
+}
 
 Reader = Callable[[Any, str], Any]
 

@@ -43,6 +43,7 @@ GOOD: list[tuple[str, messages.Message, int | None]] = [
     ("outbox", messages.ProvedNotDispensed(REDEMPTION, "new in the jam list"), 48),
     ("outbox", messages.Fault(None, "disk_full", "the journal cannot be written"), 49),
     ("outbox", messages.Reported(6, 4), 50),
+    ("outbox", messages.VouchersClosed(17, (19, 23)), 51),
     ("answer", messages.Approved(REDEMPTION, APPROVAL, 20, 37, "王*华"), None),
     ("answer", messages.Denied(REDEMPTION, "not_enough_points", "积分不够", "Not enough points"), None),
     ("answer", messages.Found(REDEMPTION, "voided"), None),
@@ -54,6 +55,7 @@ GOOD: list[tuple[str, messages.Message, int | None]] = [
         None,
     ),
     ("offer", messages.Waiting(CLAIM, "abcdefghijkl2345", 13, 4, "soap", 2), None),
+    ("desired", messages.CloseVouchers(17, (19, 23), "A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"), None),
 ]
 
 

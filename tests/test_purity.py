@@ -127,6 +127,8 @@ SHELLS: Final = {
     "jishan_sim.machine": "the simulator's only clock",
     "jishan_sim.mqtt_port": "a board's MQTT connection, and its thread",
     "jishan_sim.ports": "the simulator's lines",
+    "jishan_sim.record": "stands between two lines",
+    "jishan_sim.replay": "plays in real time, on a line",
     "jishan_sim.running": "a machine on a thread of its own, for tests that run in real time",
 }
 

@@ -12,6 +12,8 @@ COMMANDS: Final = {
     "decode": "jishan_sim.decode",
     "demo": "jishan_sim.demo",
     "machine": "jishan_sim.machine",
+    "record": "jishan_sim.record",
+    "replay": "jishan_sim.replay",
 }
 
 

@@ -174,17 +174,13 @@ def test_the_sim_extra_alone_runs_machine_and_decode(own_project: Path) -> None:
     program = own_project / "env/bin/jishan-sim"
     decoded = run(program, "decode", "xy", "FA FB 41 00 40", cwd=own_project)
     assert json.loads(decoded)["name"] == "poll"
-    machine = subprocess.Popen(
-        [program, "machine", "--face", "mdb"], stdout=subprocess.PIPE, text=True, cwd=own_project
-    )
-    try:
+    command = [str(program), "machine", "--face", "mdb"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=own_project) as machine:
         assert machine.stdout is not None
         ports: dict[str, Any] = json.loads(machine.stdout.readline())
-        assert ports.keys() == {"dispenser", "card", "control"}
-    finally:
         machine.terminate()
         assert machine.wait(LONG_S) == 0
-        machine.stdout.close()
+    assert ports.keys() == {"dispenser", "card", "control"}
     missing = "import importlib.util as it; print(it.find_spec('pytest'), it.find_spec('sqlalchemy'))"
     assert run(own_project / "env/bin/python", "-c", missing, cwd=own_project).split() == ["None", "None"]
 

@@ -53,7 +53,8 @@ class Ask:
 class World:
     """What holds now: slots by (machine, selection), residents with a redemption open, points spent without PIN.
 
-    `limits` are the scheme's; `used` says how much of each a resident has used already.
+    `limits` are the scheme's; `used` says how much of each a resident has used already. `whose`: the records of those
+    who ask, and those merged into them, each with theirs.
     """
 
     machines: Mapping[str, MachineView]
@@ -62,6 +63,7 @@ class World:
     spent_without_pin: Mapping[str, int]
     limits: Sequence[Limit] = ()
     used: Mapping[tuple[str, Limit], int] = field(default_factory=dict)
+    whose: Mapping[str, str] = field(default_factory=dict)
 
 
 def goods_refusal(wish: Authorize, machine: MachineView, slot: SlotView | None, taken: int) -> DomainError | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -47,6 +48,7 @@ from jishan_server.people.credentials import (
     owed_account_of,
 )
 from jishan_server.people.hashing import Hashing
+from jishan_server.people.one_person import persons
 from jishan_server.vending import tables
 from jishan_server.vending.changes import Changes, Said, hold_id_of, hold_of, step, write
 from jishan_server.vending.deciding import Ask, MachineView, SlotView, World, decide, goods_refusal
@@ -360,24 +362,28 @@ def _with_people(connection: Connection, asks: Sequence[Ask], world: World, rule
     residents = sorted({ask.who.resident_id for ask in asks if isinstance(ask.who, Identified)})
     past = tables.redemptions.c
     busy: frozenset[str] = frozenset()
-    spent: dict[str, int] = {}
+    spent: Counter[str] = Counter()
+    whose: dict[str, str] = {}
     if residents:
         if connection.dialect.name == "postgresql":
             row = people.residents.c
             locked = select(row.id).where(row.id.in_(residents)).order_by(row.id)
             # Rows of other tables may go on naming these residents meanwhile.
             connection.execute(locked.with_for_update(key_share=True))
-        query = select(past.resident_id).where(past.resident_id.in_(residents), past.state.in_(sorted(BUSY)))
-        busy = frozenset(connection.execute(query).scalars())
+        whose = persons(connection, residents)
+        query = select(past.resident_id).where(past.resident_id.in_(whose), past.state.in_(sorted(BUSY)))
+        busy = frozenset(whose[one] for one in connection.scalars(query))
     without_pin = {ask.who.resident_id for ask in asks if isinstance(ask.who, Identified) and not ask.who.with_pin}
     if without_pin:
         today = (
             select(past.resident_id, func.sum(past.points))
-            .where(past.resident_id.in_(sorted(without_pin)), past.recorded_at >= rules.day_start(now))
+            .where(past.resident_id.in_([id for id, one in whose.items() if one in without_pin]))
+            .where(past.recorded_at >= rules.day_start(now))
             .where(past.is_with_pin.is_(False), past.state.not_in(_COUNTS_FOR_NOTHING))
             .group_by(past.resident_id)
         )
-        spent = {resident: int(points) for resident, points in connection.execute(today)}
+        for id, points in connection.execute(today):
+            spent[whose[id]] += int(points)
     # A card alone is judged by what its machine has seen lately; see `deciding`.
     with_cards = {
         ask.machine_id
@@ -394,27 +400,26 @@ def _with_people(connection: Connection, asks: Sequence[Ask], world: World, rule
         )
         for machine_id, number in connection.execute(recent):
             machines[machine_id] = replace(machines[machine_id], unknown_cards=number)
-    return replace(world, machines=machines, busy=busy, spent_without_pin=spent)
+    return replace(world, machines=machines, busy=busy, spent_without_pin=spent, whose=whose)
 
 
 def _with_limits(
     connection: Connection, asks: Sequence[Ask], world: World, limits: Limits, rules: Rules, now: datetime
 ) -> World:
     """The world with what those who ask have used of the scheme's limits; a statement for each span that has one."""
-    residents = sorted({ask.who.resident_id for ask in asks if isinstance(ask.who, Identified)})
     past = tables.redemptions.c
-    used: dict[tuple[str, Limit], int] = {}
-    for per in sorted({limit.per for limit in limits.redemptions}) if residents else ():
+    used: Counter[tuple[str, Limit]] = Counter()
+    for per in sorted({limit.per for limit in limits.redemptions}) if world.whose else ():
         since = (
             select(past.resident_id, func.count(), func.sum(past.points))
-            .where(past.resident_id.in_(residents), past.recorded_at >= start_of(per, now, rules))
+            .where(past.resident_id.in_(world.whose), past.recorded_at >= start_of(per, now, rules))
             .where(past.state.not_in(_COUNTS_FOR_NOTHING))
             .group_by(past.resident_id)
         )
-        for resident, times, points in connection.execute(since):
+        for id, times, points in connection.execute(since):
             for limit in limits.redemptions:
                 if limit.per == per:
-                    used[resident, limit] = times if limit.unit == "times" else int(points)
+                    used[world.whose[id], limit] += times if limit.unit == "times" else int(points)
     return replace(world, limits=limits.redemptions, used=used)
 
 

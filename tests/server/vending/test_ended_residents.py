@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from link_world import Box, World
 from sqlalchemy import update
 
-from jishan_protocol.messages import Denied, NotDispensed, OutcomeUnknown
+from jishan_protocol.messages import Approved, Denied, NotDispensed, OutcomeUnknown
 from jishan_server.errors import DomainError
+from jishan_server.gateway.core import Gateway
 from jishan_server.organizations.roles import SYSTEM
 from jishan_server.people.merging import CloseResident, MergeResidents
 from jishan_server.people.tables import staff
 from jishan_server.vending.decisions import Resolve, Reverse
+from jishan_server.vending.limits import Limit, Limits
 
 
 def merge(world: World, old: int = 0, into: int = 1) -> None:
@@ -31,6 +35,36 @@ def test_an_item_that_left_after_the_merge_was_paid_by_the_old_account(world: Wo
     box.dispense(id)
     assert (world.balance(0), world.balance(1)) == ((0, 0), (had + 8, 0))
     assert world.verify().ok
+
+
+def limited(world: World, limits: Limits) -> Gateway:
+    return Gateway(replace(world.vending, limits_on=lambda *_: limits))
+
+
+def test_what_the_old_record_redeemed_counts_towards_the_survivors_limits(world: World, box: Box) -> None:
+    box.dispense(box.vend(0))
+    merge(world)
+    for limits, code in (
+        (Limits((Limit("times", "day", 1),)), "day_limit_reached"),
+        (Limits((Limit("points", "month", 3),)), "month_limit_reached"),
+        (Limits((), 3), "pin_required"),
+    ):
+        world.gateway = limited(world, limits)
+        answer = box.ask(1)
+        assert isinstance(answer, Denied)
+        assert answer.code == code
+    world.gateway = limited(world, Limits((Limit("times", "day", 2),)))
+    assert isinstance(box.ask(1), Approved)
+
+
+def test_who_is_at_a_machine_with_the_old_record_opens_no_second_redemption(world: World, box: Box) -> None:
+    id = box.vend(0)
+    merge(world)
+    answer = box.ask(1)
+    assert isinstance(answer, Denied)
+    assert answer.code == "another_redemption_open"
+    box.dispense(id)
+    assert isinstance(box.ask(1), Approved)
 
 
 def test_points_of_an_item_that_did_not_leave_come_to_the_survivor(world: World, box: Box) -> None:

@@ -1,30 +1,35 @@
 """The control port of a simulated machine: press, tap a card, look inside, break things. JSON over HTTP.
 
-It is the hand and the eye of a test or of a person, not part of the machine. Every answer is JSON; a request that is
-refused is answered with 400 and `{"code": "invalid", "errors": {field: what is wrong}}`.
+It is the hand and the eye of a test or of a person, not part of the machine. Every answer but the front panel's page
+is JSON; a request that is refused is answered with 400 and `{"code": "invalid", "errors": {field: what is wrong}}`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from marshmallow import RAISE, Schema, ValidationError, fields
-from marshmallow.validate import Length, Range
+from marshmallow.validate import Length, Range, Regexp
 from werkzeug.exceptions import HTTPException
 
 from jishan_protocol.dispensers import xy
 from jishan_protocol.errors import ProtocolError
+from jishan_sim.cabinet import MAX_SLOTS
 from jishan_sim.decode import DECODERS
 from jishan_sim.faces.base import Face
 from jishan_sim.faults import FaultsError, Switch, flat_messages, from_mapping, to_mapping
 from jishan_sim.machine import Machine
+from jishan_sim.panel import add_panel
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 DEFAULT_LOG_FRAMES: Final = 100
 MAX_LOG_FRAMES: Final = 1_000
+MAX_NAME: Final = 100
 
 _SELECTION: Final = Range(0, xy.MAX_SELECTION)
 
@@ -48,6 +53,21 @@ PRICE: Final = _schema(
     selection=fields.Integer(strict=True, required=True, validate=_SELECTION),
     points=fields.Integer(strict=True, required=True, validate=Range(0, 2**16 - 3)),
 )
+CODE: Final = _schema(text=fields.String(required=True, validate=Regexp(r"[^\x00-\x1f\x7f]{1,512}\Z")))
+NAMES: Final = _schema(
+    names=fields.Dict(
+        fields.Integer(validate=Range(1, xy.MAX_SELECTION)),
+        fields.Nested(
+            _schema(
+                zh=fields.String(required=True, validate=Length(1, MAX_NAME)),
+                en=fields.String(required=True, validate=Length(1, MAX_NAME)),
+                points=fields.Integer(strict=True, load_default=None, allow_none=True, validate=Range(1, 2**31)),
+            )
+        ),
+        required=True,
+        validate=Length(max=MAX_SLOTS),
+    )
+)
 LOG: Final = _schema(limit=fields.Integer(load_default=DEFAULT_LOG_FRAMES, validate=Range(1, MAX_LOG_FRAMES)))
 MONEY: Final = _schema(
     mode=fields.Integer(strict=True, load_default=1, validate=Range(1, 9)),
@@ -65,8 +85,9 @@ class Invalid(Exception):
 
 def create_app(machine: Machine) -> Flask:
     """The HTTP side of one machine."""
-    app = Flask("jishan_sim")
+    app = Flask("jishan_sim", static_folder="panel/static", static_url_path="/panel", template_folder="panel")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    add_panel(app)
 
     @app.errorhandler(Invalid)
     def invalid(error: Invalid) -> ResponseReturnValue:
@@ -83,7 +104,13 @@ def create_app(machine: Machine) -> Flask:
     @app.get("/state")
     def state() -> ResponseReturnValue:
         with machine.at_work() as (face, now_ms):
-            return state_of(machine.protocol, face, now_ms)
+            inside = state_of(machine.protocol, face, now_ms)
+        return inside | {"screen": screen_of(face, machine.screen), "names": machine.names}
+
+    @app.post("/names")
+    def names() -> ResponseReturnValue:
+        machine.names = _checked(NAMES, _json())["names"]
+        return {"ok": True}
 
     @app.post("/press")
     def press() -> ResponseReturnValue:
@@ -100,6 +127,11 @@ def create_app(machine: Machine) -> Flask:
             raise Invalid({"uid": error.detail}) from None
         except ValueError as error:
             raise Invalid({"uid": str(error)}) from None
+        return {"ok": True}
+
+    @app.post("/code")
+    def code() -> ResponseReturnValue:
+        machine.scan(_checked(CODE, _json())["text"])
         return {"ok": True}
 
     @app.post("/power")
@@ -166,6 +198,16 @@ def create_app(machine: Machine) -> Flask:
             face.set_faults(wanted)
             return to_mapping(face.faults)
 
+    @app.patch("/faults")
+    def add_faults() -> ResponseReturnValue:
+        change = _json()
+        with machine.at_work() as (face, _):
+            try:
+                face.set_faults(from_mapping(merged(to_mapping(face.faults), change)))
+            except FaultsError as error:
+                raise Invalid(error.errors) from None
+            return to_mapping(face.faults)
+
     @app.get("/log")
     def log() -> ResponseReturnValue:
         wanted = _checked(LOG, request.args)
@@ -180,6 +222,34 @@ def create_app(machine: Machine) -> Flask:
         }
 
     return app
+
+
+def merged(settings: Mapping[str, Any], change: Any) -> Any:
+    """Fault settings with a change of some: groups are merged by name, and `once` is added to. Checks nothing."""
+    if not isinstance(change, Mapping):
+        return change
+    changed = dict(settings)
+    for name, value in change.items():
+        before = changed.get(name)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            changed[name] = {**before, **value}
+        elif name == "once" and isinstance(value, list):
+            changed[name] = [*settings["once"], *value]
+        else:
+            changed[name] = value
+    return changed
+
+
+def screen_of(face: Face, status: Path | None) -> dict[str, str] | None:
+    """What stands on the screen: the sentence in the agent's `status.json`, else what the host wrote on a display."""
+    if status is not None:
+        try:
+            said = json.loads(status.read_text("utf-8"))["said"]
+            return {key: str(said[key]) for key in ("code", "zh", "en")}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # no agent has run yet, or it writes another layout
+    displayed = str(getattr(face, "displayed", ""))
+    return {"code": "", "zh": displayed, "en": displayed} if displayed else None
 
 
 def state_of(protocol: str, face: Face, now_ms: int) -> dict[str, Any]:

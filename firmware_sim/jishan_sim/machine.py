@@ -36,6 +36,7 @@ from jishan_sim.ports import Port, PortError, open_port, split_address, wait
 
 LONGEST_WAIT_S: Final = 0.5
 KEYPAD_BAUD_RATE: Final = 9600
+CODE_BAUD_RATE: Final = 9600
 STATE_VERSION: Final = 1
 CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -93,16 +94,22 @@ class Machine:
         reader: CardReader,
         state_file: StateFile | None,
         keypad_port: Port | None = None,
+        code_port: Port | None = None,
+        screen: Path | None = None,
     ) -> None:
         self.protocol = protocol
+        self.screen = screen
+        self.names: dict[int, dict[str, Any]] = {}
+        """What a person would read on each coil: `zh`, `en`, `points`. Only for eyes; no controller knows it."""
         self.face = face
         self._dispenser_port = dispenser_port
         self._card_port = card_port
         self._reader = reader
         self._keypad_port = keypad_port
+        self._code_port = card_port if code_port is None else code_port
         self._state_file = state_file
         self._saved_revision = -1
-        self._tapped = self._pressed = b""
+        self._tapped = self._pressed = self._scanned = b""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._woken, self._wake = socket.socketpair()
@@ -126,6 +133,13 @@ class Machine:
         with self._lock:
             if self.face.cabinet.powered:
                 self._tapped += sent
+        self.wake()
+
+    def scan(self, text: str) -> None:
+        """Hold a code to its reader: the text and CR LF, on the card reader's line where it has none of its own."""
+        with self._lock:
+            if self.face.cabinet.powered:
+                self._scanned += text.encode("utf-8") + b"\r\n"
         self.wake()
 
     def press(self, selection: int) -> None:
@@ -153,7 +167,7 @@ class Machine:
 
     def run(self) -> None:
         """Pass bytes between the line and the face until `stop`."""
-        mute = [port for port in (self._card_port, self._keypad_port) if port is not None]
+        mute = [port for port in {self._card_port, self._code_port, self._keypad_port} if port is not None]
         while not self._stopping.is_set():
             for port in mute:
                 port.read()
@@ -168,9 +182,11 @@ class Machine:
                 output = self.face.take_output()
                 tapped, self._tapped = self._tapped, b""
                 pressed, self._pressed = self._pressed, b""
+                scanned, self._scanned = self._scanned, b""
                 due_ms = self.face.next_wakeup_ms
             self._dispenser_port.write(output)
             self._card_port.write(tapped)
+            self._code_port.write(scanned)
             if self._keypad_port is not None:
                 self._keypad_port.write(pressed)
             timeout_s = LONGEST_WAIT_S if due_ms is None else (due_ms - boot_ms()) / 1000
@@ -217,6 +233,7 @@ def parse_selections(text: str) -> list[int]:
 @click.option("--port", "port_spec", default="pty", show_default=True, help="pty, tcp:HOST:PORT, or a serial port.")
 @click.option("--card-port", "card_spec", default="pty", show_default=True, help="The card reader's port, likewise.")
 @click.option("--keypad-port", "keypad_spec", help="A keypad of its own, likewise; where the face has none, a pty.")
+@click.option("--code-port", "code_spec", help="A code reader of its own, likewise; else the card reader reads codes.")
 @click.option("--reader", type=click.Choice(sorted(READERS)), default="line-hex", show_default=True)
 @click.option(
     "--control", default="127.0.0.1:0", show_default=True, help="HOST:PORT of the control port; 0 = any free."
@@ -224,6 +241,10 @@ def parse_selections(text: str) -> list[int]:
 @click.option("--link", type=click.Path(path_type=Path), help="A symbolic link to the dispenser's pty.")
 @click.option("--card-link", type=click.Path(path_type=Path), help="A symbolic link to the card reader's pty.")
 @click.option("--keypad-link", type=click.Path(path_type=Path), help="A symbolic link to the keypad's pty.")
+@click.option("--code-link", type=click.Path(path_type=Path), help="A symbolic link to the code reader's pty.")
+@click.option(
+    "--screen", type=click.Path(path_type=Path), help="The agent's status.json: what the panel's screen shows."
+)
 @click.option("--slots", default="1-10", show_default=True, help="Selections: 1-10,21,30-35.")
 @click.option("--items", type=click.IntRange(0, 255), default=5, show_default=True, help="Items on each coil.")
 @click.option(
@@ -238,11 +259,14 @@ def machine(
     port_spec: str,
     card_spec: str,
     keypad_spec: str | None,
+    code_spec: str | None,
     reader: str,
     control: str,
     link: Path | None,
     card_link: Path | None,
     keypad_link: Path | None,
+    code_link: Path | None,
+    screen: Path | None,
     slots: str,
     items: int,
     faults_path: Path | None,
@@ -252,7 +276,7 @@ def machine(
     """Run one simulated machine until it is told to stop.
 
     The first line printed is JSON and names its ports: {"dispenser": ..., "card": ..., "control": "http://..."}, and
-    "keypad" where that has a line of its own.
+    "keypad" and "code" where those have a line of their own. The control port's address is the front panel's.
     """
     with ExitStack() as open_things:
         try:
@@ -274,7 +298,11 @@ def machine(
             card_port = opened(card_spec, CARD_BAUD_RATE, card_link)
             keypad_spec = keypad_spec or (None if maker.has_keypad else "pty")
             keypad_port = None if keypad_spec is None else opened(keypad_spec, KEYPAD_BAUD_RATE, keypad_link)
-            running = Machine(protocol, face, dispenser_port, card_port, READERS[reader], state_file, keypad_port)
+            code_port = None if code_spec is None else opened(code_spec, CODE_BAUD_RATE, code_link)
+            running = Machine(
+                *(protocol, face, dispenser_port, card_port, READERS[reader], state_file),
+                *(keypad_port, code_port, screen),
+            )
             open_things.callback(running.close)
             control_url = open_things.enter_context(_control_port(running, control))
         except (PortError, StateError, ProfileError, ValueError) as error:
@@ -285,6 +313,7 @@ def machine(
             simulated.power_on(now_ms)
         named = {"dispenser": dispenser_port.name, "card": card_port.name}
         named |= {} if keypad_port is None else {"keypad": keypad_port.name}
+        named |= {} if code_port is None else {"code": code_port.name}
         click.echo(json.dumps(named | {"control": control_url}))
         sys.stdout.flush()
         try:

@@ -121,6 +121,26 @@ CODES: Final[dict[str, Code]] = {
         "这张卡还没有登记，没有扣分。请到小区服务点登记。",
         "This card is not known. Nothing was taken; please register it at the estate's desk.",
     ),
+    "code_expired": Code(
+        403,
+        "这个码已经过期，没有扣分。请在手机上打开新的个人码。",
+        "This code is too old. Nothing was taken; please open a new one on your phone.",
+    ),
+    "code_unknown": Code(
+        403,
+        "没有认出这个码，没有扣分。请在手机上打开个人码再扫。",
+        "This code is not known. Nothing was taken; please open your personal code on your phone.",
+    ),
+    "code_used": Code(
+        403,
+        "这个码已经用过，没有重复扣分，积分都在。请用手机上的新码。",
+        "This code was used before. Nothing was taken for it again; please use the next one on your phone.",
+    ),
+    "consent_on_phone": Code(
+        403,
+        "记录服务和积分要您先同意，没有扣分。请在手机上看过告知书，再点同意。",
+        "Recording your service and points needs your consent. Nothing was taken; please give it on your phone first.",
+    ),
     "estate_unknown": Code(404, "没有找到这个小区。", "There is no such estate."),
     "estate_exists": Code(409, "这个小区编号已经有了，没有改动。", "This estate id is taken. Nothing was changed."),
     "member_unknown": Code(
@@ -322,6 +342,26 @@ CODES: Final[dict[str, Code]] = {
     ),
     "staff_self": Code(
         409, "不能对自己的账号这样做，没有改动。", "Nobody does this to their own account. Nothing was changed."
+    ),
+    "code_required": Code(
+        401,
+        "请再输入验证器上的 6 位数字。",
+        "Please type the six digits of your authenticator as well.",
+    ),
+    "code_wrong": Code(
+        401,
+        "验证码不对或已经用过，请等下一组数字。",
+        "This code is wrong or was used already; please wait for the next one.",
+    ),
+    "second_factor_there": Code(
+        409,
+        "已经开启了两步验证，没有改动。",
+        "There is a second factor already. Nothing was changed.",
+    ),
+    "second_factor_missing": Code(
+        409,
+        "没有开启两步验证，没有改动。",
+        "There is no second factor. Nothing was changed.",
     ),
     "login_failed": Code(401, "账号或密码不对。", "The login or the password is wrong."),
     "login_invalid": Code(
@@ -549,6 +589,11 @@ CODES: Final[dict[str, Code]] = {
         429,
         "签到码输错{tries}次了，没有签到。请找活动负责人登记。",
         "The code was wrong {tries} times. Nothing was recorded; please ask the person in charge.",
+    ),
+    "attendance_code_old": Code(
+        410,
+        "扫码已超过10分钟，没有登记。请再扫一次现在显示的码。",
+        "The code was scanned more than ten minutes ago. Nothing was recorded; please scan the one shown now.",
     ),
     "attendance_code_wrong": Code(
         403,
@@ -819,6 +864,26 @@ CODES: Final[dict[str, Code]] = {
     "claim_code_used": Code(
         409, "注册码已经用过了，请重新生成。", "This claim code was used before; please make a new one."
     ),
+    "claim_expired": Code(
+        410,
+        "扫码后过了{minutes}分钟，没有扣分。请重新扫机器屏幕上的码。",
+        "More than {minutes} minutes have passed since the scan. Nothing was taken; please scan the machine again.",
+    ),
+    "claim_over": Code(
+        409,
+        "机器前换了人，或者等得太久，没有扣分。请重新扫机器屏幕上的码。",
+        "Somebody else has used the machine, or it took too long. Nothing was taken; please scan the machine again.",
+    ),
+    "claim_unknown": Code(
+        404,
+        "没有找到这次扫码，没有扣分。请重新扫机器屏幕上的码。",
+        "There is no such scan. Nothing was taken; please scan the machine again.",
+    ),
+    "claim_used": Code(
+        409,
+        "这次扫码已经选过商品，没有重复扣分。还要换请重新扫机器屏幕上的码。",
+        "An item was chosen with this scan already; nothing was taken twice. For another, please scan the machine again.",
+    ),
     "daily_limit": Code(
         409, "今天的兑换额度已用完，没有扣分。", "Today's redemption limit is reached. Nothing was taken."
     ),
@@ -838,6 +903,11 @@ CODES: Final[dict[str, Code]] = {
         "The machine is still catching up; please try again soon. Nothing was taken.",
     ),
     "machine_closed": Code(409, "机器暂停服务，没有扣分。", "The machine is closed for now. Nothing was taken."),
+    "machine_busy": Code(
+        409,
+        "机器正在为别人出货，没有扣分。请稍等，再扫屏幕上的码。",
+        "The machine is serving somebody. Nothing was taken; please wait, then scan it again.",
+    ),
     "machine_enrolled_too_often": Code(
         409,
         "这台机器注册次数已达上限（{limit}），请换一个机器编号。",
@@ -848,6 +918,21 @@ CODES: Final[dict[str, Code]] = {
         409,
         "这台机器需要重新注册，没有改动。",
         "This machine has to enrol again. Nothing was changed.",
+    ),
+    "machine_not_selling": Code(
+        409,
+        "机器现在不能出货，没有扣分。原因请看机器屏幕。",
+        "The machine cannot sell right now. Nothing was taken; its screen says why.",
+    ),
+    "machine_offline": Code(
+        409,
+        "机器现在没有联网，没有扣分。请稍后再试。",
+        "The machine is not connected right now. Nothing was taken; please try again later.",
+    ),
+    "machine_silent": Code(
+        409,
+        "机器没有回应，没有扣分。请重新扫机器屏幕上的码。",
+        "The machine did not answer. Nothing was taken; please scan it again.",
     ),
     "machine_unknown": Code(404, "没有找到这台机器。", "There is no such machine."),
     "planogram_conflict": Code(
@@ -914,6 +999,16 @@ CODES: Final[dict[str, Code]] = {
         409,
         "这条反映没有对应的兑换，没有可退的积分。",
         "This report is about no redemption; there is nothing to give back.",
+    ),
+    "screen_code_old": Code(
+        410,
+        "这个码已经过期，没有扣分。请扫机器屏幕上现在的码。",
+        "This code is too old. Nothing was taken; please scan the one that the machine shows now.",
+    ),
+    "screen_code_used": Code(
+        409,
+        "这个码已经有人扫过，没有扣分。请等屏幕换成新码再扫。",
+        "Somebody has scanned this code already. Nothing was taken; please wait for the next one on the screen.",
     ),
     "second_person_required": Code(
         403,
@@ -1014,6 +1109,12 @@ CODES: Final[dict[str, Code]] = {
     ),
     # HTTP
     "bad_request": Code(400, "请求格式不对，没有改动。", "The request is malformed. Nothing was changed."),
+    "choice_missing": Code(422, "请先选一项，没有改动。", "Please choose one first. Nothing was changed."),
+    "text_too_long": Code(
+        422,
+        "文字太长了，最多{limit}个字，没有改动。",
+        "The text is too long; {limit} signs at most. Nothing was changed.",
+    ),
     "form_too_old": Code(
         400,
         "页面放得太久了，没有改动。请回到前一页，刷新后再试一次。",

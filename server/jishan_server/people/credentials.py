@@ -1,9 +1,12 @@
-"""Who stands at the machine: a card (perhaps with a PIN), or a member number with its PIN.
+"""Who stands at the machine: a card (perhaps with a PIN), a member number with its PIN, a personal code, or somebody
+whose phone has been believed already.
 
 In two steps, because an argon2 hash takes longer than a commit: `prepare` reads and verifies before the writer's
 transaction, `identify` judges inside it, set-based, in the order given. Rules:
 
-- Five wrong PINs in a row close number + PIN for 15 minutes; the card goes on working, as if shown without a PIN.
+- Five wrong PINs in a row close number + PIN for 15 minutes; the card goes on working, as if shown without a PIN. The
+  person is told.
+- A personal code is spent by being looked at, once, whatever comes of it.
 - An unknown card is refused. If a wrongly set reader would have printed a known card so, the refusal says
   `hint="wrong_reader_profile"` for staff; the card is never accepted.
 - How many points a card may spend without its PIN is for the caller, who is told `with_pin`.
@@ -14,7 +17,7 @@ The table of tries changes in `identify` only, so a caller that asks it once for
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -26,7 +29,8 @@ from jishan_protocol.sealing import Credential
 from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import resident_actor
 from jishan_server.people import consents
-from jishan_server.people.hashing import Hashing
+from jishan_server.people.code_tables import personal_codes
+from jishan_server.people.hashing import Hashing, token_hash
 from jishan_server.people.tables import cards, residents
 
 PIN_TRIES: Final = 5
@@ -40,13 +44,15 @@ CONSENT_AFTER: Final = timedelta(seconds=2)
 class Prepared:
     """A credential with its slow work done: whether the PIN fitted the hash that was stored when it was looked at.
 
-    `card_hash` is None for a member number, and empty for text that is no card's identity.
+    `card_hash` is None where no card was shown, and empty for text that is no card's identity. `resident_id` is set
+    where the caller knows who it is: the phone that claimed something at this machine was logged in.
     """
 
     credential: Credential
     card_hash: str | None
     pin_hash: str | None = None
     pin_fits: bool = False
+    resident_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,18 @@ class _Resident:
 
 
 @dataclass(frozen=True, slots=True)
+class _Code:
+    resident_id: str
+    expires_at: datetime
+    used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Found:
     by_card: dict[str, tuple[str, str]]
     by_number: dict[str, str]
     residents: dict[str, _Resident]
+    codes: dict[str, _Code] = field(default_factory=dict)
 
 
 def account_of(resident_id: str) -> str:
@@ -120,9 +134,10 @@ def identify(
 
     `machine_ids` says for each where it was shown; elsewhere nobody gives consent by showing it again.
     Refusals: card_unknown, card_blocked, member_unknown, resident_merged, resident_closed, pin_wrong, pin_locked,
-    resident_frozen, consent_needed, guardian_needed.
+    resident_frozen, consent_needed, consent_on_phone, guardian_needed, code_unknown, code_used, code_expired.
     """
     found = _find(connection, prepared)
+    codes = dict(found.codes)
     mistaken = _mistaken(connection, prepared, found, hashing)
     before = dict(found.residents)
     given: dict[str, consents.Entry] = {}
@@ -155,12 +170,29 @@ def identify(
             ],
         )
     consents.write(connection, now, list(given.values()))
+    spent = [hash for hash, code in found.codes.items() if code != codes[hash]]
+    if spent:
+        connection.execute(update(personal_codes).where(personal_codes.c.hash.in_(sorted(spent))).values(used_at=now))
+    tell_locked(
+        connection, [one.id for one in changed if _is_locked(one, now) and not _is_locked(before[one.id], now)], now
+    )
     return answers
+
+
+def tell_locked(connection: Connection, resident_ids: Sequence[str], now: datetime) -> None:
+    """Tell residents that their number and PIN rest: it may not have been they who typed."""
+    # Imported here: `messages` needs `residents`, which needs this module.
+    from jishan_server.people.messages import Message, tell
+
+    fields = {"tries": PIN_TRIES, "minutes": PIN_LOCK // timedelta(minutes=1)}
+    tell(connection, now, [Message(id, "pin_locked", fields) for id in resident_ids])
 
 
 def _judge(
     one: Prepared, found: _Found, mistaken: frozenset[str], hashing: Hashing, now: datetime
 ) -> Identified | DomainError:
+    if one.credential.code is not None and (refusal := _code_refusal(one.credential.code, found, now)) is not None:
+        return refusal
     resident = _resident(one, found)
     if resident is None:
         if one.card_hash is None:
@@ -170,8 +202,9 @@ def _judge(
         return DomainError("card_blocked")
     if resident.state in ("merged", "closed"):
         return DomainError(f"resident_{resident.state}")
-    by_number = one.card_hash is None
-    with_pin = False
+    by_number = one.credential.member is not None
+    # Whoever shows a code, or has chosen on the phone, has logged in there with number and PIN.
+    with_pin = one.credential.code is not None or one.resident_id is not None
     if by_number and _is_locked(resident, now):
         return _pin_locked()
     if (by_number or one.credential.pin is not None) and not _is_locked(resident, now):
@@ -196,6 +229,8 @@ def _asked_for_consent(
     resident = found.residents[who.resident_id]
     if resident.of_age_at is not None and now < resident.of_age_at:
         return DomainError("guardian_needed", years=consents.GUARDIAN_UNDER_YEARS)
+    if one.card_hash is None and one.credential.member is None:
+        return DomainError("consent_on_phone")
     waited = None if resident.asked_at is None or machine_id != resident.asked_by else now - resident.asked_at
     if machine_id is not None and waited is not None and CONSENT_AFTER <= waited <= CONSENT_WITHIN:
         how: consents.How = "keypad" if one.card_hash is None else "card_tap"
@@ -206,6 +241,20 @@ def _asked_for_consent(
     if waited is None or waited > CONSENT_WITHIN:
         found.residents[resident.id] = replace(resident, asked_at=now, asked_by=machine_id)
     return DomainError("consent_needed", minutes=CONSENT_WITHIN // timedelta(minutes=1))
+
+
+def _code_refusal(code: str, found: _Found, now: datetime) -> DomainError | None:
+    """Why a personal code opens nothing; None spends it."""
+    hash = token_hash(code)
+    known = found.codes.get(hash)
+    if known is None:
+        return DomainError("code_unknown")
+    if known.used_at is not None:
+        return DomainError("code_used")
+    if now >= known.expires_at:
+        return DomainError("code_expired")
+    found.codes[hash] = replace(known, used_at=now)
+    return None
 
 
 def _pin_fits(one: Prepared, resident: _Resident, hashing: Hashing) -> bool:
@@ -233,9 +282,11 @@ def _pin_locked() -> DomainError:
 
 
 def _find(connection: Connection, prepared: Sequence[Prepared]) -> _Found:
-    """Every card, number and resident that the credentials name, in two statements at most."""
+    """Every card, number, code and resident that the credentials name, in a statement for each kind there is."""
     hashes = {one.card_hash for one in prepared if one.card_hash is not None}
-    numbers = {one.credential.member for one in prepared if one.card_hash is None}
+    numbers = {one.credential.member for one in prepared if one.credential.member is not None}
+    codes = {token_hash(one.credential.code) for one in prepared if one.credential.code is not None}
+    known = {one.resident_id for one in prepared if one.resident_id is not None}
     columns = (
         residents.c.id,
         residents.c.estate_id,
@@ -265,10 +316,24 @@ def _find(connection: Connection, prepared: Sequence[Prepared]) -> _Found:
         for number, *values in connection.execute(numbered):
             found.by_number[number] = values[0]
             found.residents[values[0]] = _Resident(*values)
+    if codes:
+        c = personal_codes.c
+        shown = select(c.hash, c.resident_id, c.expires_at, c.used_at).where(c.hash.in_(sorted(codes)))
+        # Two gateways that are shown one code: the second waits here, and sees that it is spent.
+        for hash, *values in connection.execute(shown.order_by(c.hash).with_for_update()):
+            found.codes[hash] = _Code(*values)
+            known.add(values[0])
+    if known:
+        for row in connection.execute(select(*columns).where(residents.c.id.in_(sorted(known)))):
+            found.residents[row[0]] = _Resident(*row)
     return found
 
 
 def _resident(one: Prepared, found: _Found) -> _Resident | None:
+    if one.resident_id is not None:
+        return found.residents.get(one.resident_id)
+    if one.credential.code is not None:
+        return found.residents.get(found.codes[token_hash(one.credential.code)].resident_id)
     if one.card_hash is not None:
         known = found.by_card.get(one.card_hash)
         return found.residents[known[0]] if known else None

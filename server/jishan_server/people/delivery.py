@@ -39,6 +39,7 @@ MAX_AGE: Final = timedelta(days=3)
 
 URGENT: Final = frozenset(
     {
+        "pin_locked",
         "redemption_done",
         "redemption_in_doubt",
         "redemption_refunded",
@@ -47,7 +48,8 @@ URGENT: Final = frozenset(
         "sign_up_moved_up",
     }
 )
-"""Kinds that wait for no morning: points left the account just now, or somebody is about to set out in vain."""
+"""Kinds that wait for no morning: points left the account just now, somebody tries out a PIN, or somebody is about to
+set out in vain."""
 
 
 class Outcome(StrEnum):

@@ -33,6 +33,11 @@ TEXTS: Final[dict[str, Words]] = {
         "您说“不是本人”的那条消息，工作人员答复：{words}",
         "You said of a message that it was not you. The staff's answer: {words}",
     ),
+    "pin_locked": Words(
+        "您的会员号密码连续输错{tries}次，{minutes}分钟内不能用会员号和密码，刷卡照常，积分都在。不是您本人输的，请告诉我们。",
+        "Your PIN was wrong {tries} times: number and PIN rest for {minutes} minutes. Your card works, and the points "
+        "are safe. If this was not you, please tell us.",
+    ),
     # Redemptions
     "redemption_done": Words(
         "您用{points}分换了“{product_zh}”。不是您本人换的，请告诉我们。",

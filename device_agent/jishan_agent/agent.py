@@ -27,6 +27,7 @@ from jishan_agent import vending
 from jishan_agent.dispensers import base
 from jishan_agent.journal import MAX_UNACKED, Journal, OutboxRow
 from jishan_agent.vending import Surroundings, Vending, VendingEvent
+from jishan_agent.vouchers import CLOSED_MS, MAX_WRONG, Known, Promised, VoucherShown, judge
 from jishan_agent.words import Say, say
 from jishan_protocol import topics
 from jishan_protocol.envelope import Envelope, Session, seal, unseal
@@ -36,6 +37,7 @@ from jishan_protocol.messages import (
     Ack,
     Approved,
     Authorize,
+    CloseVouchers,
     Denied,
     Desired,
     Dispensed,
@@ -57,6 +59,7 @@ from jishan_protocol.messages import (
     encode,
 )
 from jishan_protocol.sealing import NONCE_BYTES, card_hash, seal_credential
+from jishan_protocol.vouchers import looks_typed
 
 WINDOW: Final = 64
 """So many unacknowledged messages are under way at once; a machine that was away for a day does not flood its shard."""
@@ -121,6 +124,7 @@ AgentEvent = (
     | Received
     | DispenserSpoke
     | CardUnreadable
+    | VoucherShown
     | vending.Identified
     | vending.Stayed
     | base.Pressed
@@ -227,6 +231,7 @@ class Agent:
         self._slots: dict[int, Slot] = {}
         self._follow_desired()
         self._closures = journal.closures()
+        self._digits_closed_until_ms: int | None = None
 
     # What the loop calls.
 
@@ -240,6 +245,9 @@ class Agent:
         self._journal.write(begin)
         self._sent_upto = self._journal.acked_upto
         self._reserve_due_ms = now_ms + RESERVE_AGAIN_MS
+        if self._journal.wrong_digits >= MAX_WRONG:
+            # This clock began anew: how much of the time has passed is not known.
+            self._digits_closed_until_ms = now_ms + CLOSED_MS
         self._step(vending.Started(self._journal.left_open()), now_ms)
 
     def handle(self, event: AgentEvent, now_ms: int) -> None:
@@ -256,6 +264,8 @@ class Agent:
             case CardUnreadable():
                 self._log.warning("card_unreadable", detail=event.detail)
                 self._say(say("bad_card"))
+            case VoucherShown():
+                self._show_voucher(event.text, now_ms)
             case vending.Identified() | vending.Stayed() | base.Pressed() | base.CancelPressed():
                 self._step(event, now_ms)
             case _:
@@ -364,6 +374,10 @@ class Agent:
                         self._journal.close_selection(write.selection, write.code)
                     case vending.Open():
                         self._journal.open_selection(write.selection)
+                    case vending.Take():
+                        self._journal.take_voucher(write.number)
+                    case vending.Shut():
+                        self._journal.close_vouchers(write.closing)
                     case _:
                         assert_never(write)
 
@@ -458,6 +472,47 @@ class Agent:
             ("offline", self._session is None or self._server_clock is None),
         )
         return next((code for code, holds in reasons if holds), "")
+
+    # Vouchers.
+
+    def _show_voucher(self, text: str, now_ms: int) -> None:
+        is_typed, until_ms = looks_typed(text), self._digits_closed_until_ms
+        if is_typed and until_ms is not None and now_ms < until_ms:
+            self._say(say("voucher_digits_closed"))
+            return
+        known = Known(
+            self._identity.machine_id,
+            self._journal.journal_id,
+            self._identity.key,
+            self._journal.voucher_key,
+            self._slots,
+            self._journal.voucher_ended,
+        )
+        judged = judge(text, known)
+        if isinstance(judged, Promised):
+            self._count_wrong_digits(0)
+            self._step(judged, now_ms)
+            return
+        self._say(say(judged.code))
+        if judged.is_guess:
+            wrong = self._journal.wrong_digits + 1 if until_ms is None else 1
+            self._digits_closed_until_ms = None
+            self._count_wrong_digits(wrong)
+            if wrong >= MAX_WRONG:
+                self._digits_closed_until_ms = now_ms + CLOSED_MS
+                self._commit((vending.Post(Fault(None, "voucher_digits", f"{wrong} wrong in a row")),))
+
+    def _count_wrong_digits(self, number: int) -> None:
+        if number != self._journal.wrong_digits:
+            self._journal.write(lambda: self._journal.save_wrong_digits(number))
+
+    def _take_closing(self, closing: CloseVouchers, now_ms: int) -> None:
+        """Close what the server wants closed. Said again while the answer is under way, it needs no second one."""
+        journal = self._journal
+        is_new = closing.key != journal.voucher_key or closing.up_to > journal.vouchers_closed_upto
+        is_new |= any(not journal.voucher_ended(number) for number in closing.numbers)
+        if is_new or not journal.outbox_length:
+            self._step(closing, now_ms)
 
     # The dispenser.
 
@@ -665,6 +720,8 @@ class Agent:
             case Desired():
                 self._take_desired(message)
                 self._send_outbox(now_ms)
+            case CloseVouchers():
+                self._take_closing(message, now_ms)
             case _:
                 self._log.warning("message_refused", reason="wrong_direction", detail=envelope.type)
 

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
 from jishan_agent.vending import Redemption
+from jishan_agent.vouchers import Ended
 from jishan_protocol.errors import JishanError
-from jishan_protocol.messages import Desired, Slot
+from jishan_protocol.messages import CloseVouchers, Desired, Slot
 from jishan_protocol.redemption import State
 
 SCHEMA_VERSION: Final = 1
@@ -44,6 +45,9 @@ OUTBOX_KEPT_MS: Final = 90 * 86_400_000
 
 MAX_UNACKED: Final = 100_000
 """With so many rows waiting the machine stops selling; a machine that is away sells nothing and reaches this never."""
+
+_VOUCHERS: Final = "CREATE TABLE IF NOT EXISTS vouchers (number INTEGER PRIMARY KEY, ended TEXT NOT NULL) STRICT"
+"""Made at the start of a run: a journal that was made without it is as good."""
 
 _SCHEMA: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -223,6 +227,7 @@ class Journal:
     def begin_run(self) -> None:
         """Count one more start."""
         self._set_about("boot", str(self.boot + 1))
+        self._connection.execute(_VOUCHERS)
 
     @property
     def pack_number(self) -> int:
@@ -349,6 +354,49 @@ class Journal:
         """What is closed here, and why; None stands for the whole machine."""
         rows = self._connection.execute("SELECT selection, code FROM closures")
         return {None if selection == _WHOLE_MACHINE else selection: code for selection, code in rows}
+
+    # Vouchers.
+
+    @property
+    def voucher_key(self) -> str:
+        """The server's public key for vouchers; empty before it has said one."""
+        return self._about("voucher_key")
+
+    @property
+    def vouchers_closed_upto(self) -> int:
+        """No voucher up to this number is taken."""
+        return int(self._about("vouchers_closed_upto") or 0)
+
+    def voucher_ended(self, number: int) -> Ended:
+        """Why this number is not taken, as a code of `words`; empty if it is."""
+        if number <= self.vouchers_closed_upto:
+            return "voucher_ended"
+        row = self._connection.execute("SELECT ended FROM vouchers WHERE number = ?", (number,)).fetchone()
+        return "" if row is None else "voucher_used" if row[0] == "voucher_used" else "voucher_ended"
+
+    def take_voucher(self, number: int) -> None:
+        """Write down that it is used. A number that has ended breaks the transaction: it must not be taken again."""
+        if number <= self.vouchers_closed_upto:
+            raise sqlite3.IntegrityError(f"voucher {number} is closed")
+        self._connection.execute("INSERT INTO vouchers VALUES (?, 'voucher_used')", (number,))
+
+    def close_vouchers(self, closing: CloseVouchers) -> None:
+        """Take none of these any more, and keep the key."""
+        up_to = max(closing.up_to, self.vouchers_closed_upto)
+        rows = [(number,) for number in closing.numbers]
+        self._connection.executemany("INSERT OR IGNORE INTO vouchers VALUES (?, 'voucher_ended')", rows)
+        self._connection.execute("DELETE FROM vouchers WHERE number <= ?", (up_to,))
+        self._set_about("vouchers_closed_upto", str(up_to))
+        self._set_about("voucher_key", closing.key)
+
+    @property
+    def wrong_digits(self) -> int:
+        """How often in a row wrong digits were typed; a restart does not forget it."""
+        return int(self._about("wrong_digits") or 0)
+
+    def save_wrong_digits(self, number: int) -> None:
+        """Write it down."""
+        self._set_about("wrong_digits", str(number))
 
     # What the server wishes.
 

@@ -9,6 +9,7 @@ The seven steps of docs/architecture.md ("The life of a redemption"), and the ru
    and an approval is taken only by the attempt, in memory, that asked for it.
 3. A redemption changes its state only by `jishan_protocol.redemption.advance`.
 4. What may have started is never tried again: a result, a proof, or `outcome_unknown`.
+   A voucher is taken by the fsync that writes its number beside `vend_started`; before that it stays as it was.
 5. A choice or a session that ends without a vend is ended at the dispenser too (`Cancel`), whatever ended it; never
    while a vend may be under way.
 """
@@ -20,10 +21,12 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from jishan_agent.dispensers import base
+from jishan_agent.vouchers import Promised
 from jishan_agent.words import Say, greeting, say
 from jishan_protocol.messages import (
     Approved,
     Authorize,
+    CloseVouchers,
     Denied,
     Dispensed,
     Found,
@@ -36,6 +39,7 @@ from jishan_protocol.messages import (
     ProvedNotDispensed,
     Slot,
     VendStarted,
+    VouchersClosed,
 )
 from jishan_protocol.redemption import CLOSED, Event, Party, State, advance
 from jishan_protocol.sealing import Credential
@@ -48,6 +52,9 @@ ANSWER_MS: Final = 15_000
 
 ASK_AGAIN_MS: Final = 3_000
 """An unanswered request is sent again, under the same id."""
+
+VOUCHER_MS: Final = 30_000
+"""A voucher's vend begins within this of being shown, or not at all: as long as an approval lasts."""
 
 RECOVERY_MS: Final = 600_000
 """A dispenser that has not come to rest by then (the longest heated vend takes 5 minutes) leaves the outcome unknown;
@@ -81,7 +88,19 @@ class Stayed:
     """Whoever is choosing is still there, or has been warned: they get as long again."""
 
 
-VendingEvent = Identified | Started | Stayed | TimePassed | base.DispenserEvent | Approved | Denied | Found | Greeting
+VendingEvent = (
+    Identified
+    | Started
+    | Stayed
+    | TimePassed
+    | Promised
+    | base.DispenserEvent
+    | Approved
+    | Denied
+    | Found
+    | Greeting
+    | CloseVouchers
+)
 
 
 # What is written.
@@ -103,6 +122,8 @@ class Redemption:
     readings: base.Readings | None = None
     is_recovering: bool = False
     """The dispenser has not shown since that it is at rest."""
+    voucher_number: int | None = None
+    """The voucher that approved it early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +155,21 @@ class Open:
     selection: int
 
 
-Write = Save | Post | Close | Open
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Write down that this voucher is used; a second time is refused by the journal itself."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Take none of these vouchers from now on."""
+
+    closing: CloseVouchers
+
+
+Write = Save | Post | Close | Open | Take | Shut
 
 
 # What is done after the writes.
@@ -284,6 +319,10 @@ def step(state: Vending, event: VendingEvent, now_ms: int, around: Surroundings)
             return _found(state, event)
         case Greeting():
             return _greeted(state, event)
+        case Promised():
+            return _promised(state, event, now_ms, around)
+        case CloseVouchers():
+            return _close_vouchers(state, event)
         case base.Checked():
             return _checked(state, event, now_ms)
         case base.VendSucceeded() | base.VendFailed() | base.VendUnknown() | base.VendProved() | base.AtRest():
@@ -442,6 +481,49 @@ def _time_passed(state: Vending, now_ms: int) -> Step:
     return Step(state)
 
 
+# A voucher: the approval was given before, and nobody is asked.
+
+
+def _promised(state: Vending, promised: Promised, now_ms: int, around: Surroundings) -> Step:
+    """A good voucher was shown. The link may be down; everything else must be as for any sale."""
+    if state.attempt is not None:
+        return Step(state, actions=(say(_why_busy(state.attempt)),))
+    if around.why_not_selling not in ("", "offline"):
+        return _refused(around.why_not_selling)
+    voucher, slot = promised.voucher, around.slots.get(promised.voucher.selection)
+    if slot is None or (slot.product_id, slot.points) != (voucher.product_id, voucher.points):
+        return _refused("voucher_changed")
+    if not slot.is_enabled or slot.selection in around.closed:
+        return _refused("voucher_later")
+    requested = Redemption(
+        id=voucher.redemption_id,
+        state=State.REQUESTED,
+        selection=slot.selection,
+        product_id=slot.product_id,
+        points=slot.points,
+        planogram_version=around.planogram_version,
+        name_zh=slot.name_zh,
+        name_en=slot.name_en,
+        approval=promised.approval,
+        voucher_number=voucher.number,
+    )
+    held = _moved(requested, Event.APPROVED, Party.SERVER)
+    # What was pressed before was another item, unless it is this one.
+    ending = () if state.choice is None or state.choice.selection == slot.selection else (Cancel(),)
+    attempt = Attempt(held, deadline_ms=now_ms + VOUCHER_MS)
+    return Step(Vending(attempt=attempt), actions=(*ending, Check(held.selection)))
+
+
+def _close_vouchers(state: Vending, closing: CloseVouchers) -> Step:
+    """Refuse these numbers, and say so: what was shown and has not begun does not begin."""
+    writes = (Shut(closing), Post(VouchersClosed(closing.up_to, closing.numbers)))
+    attempt = state.attempt
+    number = None if attempt is None or not _may_stop(attempt) else attempt.redemption.voucher_number
+    if number is None or (number > closing.up_to and number not in closing.numbers):
+        return Step(state, writes)
+    return Step(Vending(), writes, (Cancel(), say("voucher_ended")))
+
+
 # The answer.
 
 
@@ -451,6 +533,9 @@ def _may_stop(attempt: Attempt) -> bool:
 
 
 def _not_started(attempt: Attempt, reason: str, words: str) -> Step:
+    if attempt.redemption.voucher_number is not None:
+        # Nothing is written and nothing said: its number is not taken, and can be tried again.
+        return Step(Vending(), actions=(Cancel(), say("voucher_later" if words == "not_sellable" else "voucher_kept")))
     redemption = _moved(attempt.redemption, Event.NOT_STARTED)
     writes = (Save(redemption), Post(NotStarted(redemption.id, reason)))
     return Step(Vending(), writes, (Cancel(), _said(redemption, words)))
@@ -514,9 +599,10 @@ def _checked(state: Vending, check: base.Checked, now_ms: int) -> Step:
         redemption.points,
         redemption.readings,
     )
+    taking = () if redemption.voucher_number is None else (Take(redemption.voucher_number),)
     return Step(
         Vending(attempt=replace(attempt, redemption=redemption)),
-        (Save(redemption), Post(started)),
+        (Save(redemption), Post(started), *taking),
         (Vend(redemption.selection, attempt.deadline_ms), _said(redemption, "vending")),
     )
 

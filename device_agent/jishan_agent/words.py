@@ -39,6 +39,47 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "This card is blocked. Your points are safe; please ask at the estate's desk.",
     ),
     "bad_card": ("没有读到卡，请再刷一次。", "The card could not be read. Please tap again."),
+    # Vouchers: every refusal says that the points stay where they are.
+    "voucher_not_here": (
+        "这台机器现在还不能用兑换凭证，凭证仍然有效。",
+        "This machine cannot take vouchers yet. Your voucher stays valid.",
+    ),
+    "voucher_unreadable": (
+        "凭证没有读对，请再试一次，凭证仍然有效。",
+        "The voucher could not be read. Please try again; it stays valid.",
+    ),
+    "voucher_wrong": (
+        "这不是本机的有效凭证，或者商品、积分已经更改，没有扣分。请到服务点查询。",
+        "This is no valid voucher here, or the item or its price has changed. No points were used; please ask the desk.",
+    ),
+    "voucher_elsewhere": (
+        "这张凭证是另一台机器的，请到那台机器使用，凭证仍然有效。",
+        "This voucher is for another machine, where it stays valid.",
+    ),
+    "voucher_used": (
+        "这张凭证已经用过，这次没有扣分。",
+        "This voucher has been used. No points were used now.",
+    ),
+    "voucher_ended": (
+        "这张凭证已经到期或退回，没有扣分。请查看您的积分。",
+        "This voucher has ended or was given back. No points were used; please look at your points.",
+    ),
+    "voucher_later": (
+        "这个商品现在不能出货，没有扣分，凭证仍然有效，可以以后再来或退回。",
+        "The item cannot be given now. No points were used; the voucher stays valid, come again or give it back.",
+    ),
+    "voucher_changed": (
+        "这个货道的商品或积分已经更改，没有扣分，凭证仍然有效，请退回后重新预留。",
+        "This selection's item or price has changed. No points were used; please give the voucher back for a new one.",
+    ),
+    "voucher_kept": (
+        "没有出货，没有扣分，凭证仍然有效。",
+        "Nothing came out, no points were used. The voucher stays valid.",
+    ),
+    "voucher_digits_closed": (
+        "凭证号码输错次数太多，请15分钟后再输，或者扫二维码。凭证仍然有效。",
+        "Too many wrong numbers. Please type again in 15 minutes, or scan the code; the voucher stays valid.",
+    ),
     # Why the machine does not sell.
     "not_configured": ("机器还没有设置好，暂停兑换。", "The machine is not set up yet."),
     "offline": ("网络中断，暂停兑换，没有扣分。", "The network is down. No points were used; please try later."),

@@ -1,7 +1,7 @@
 """A keypad on a serial line of its own, for dispensers without one: lines of text in, presses out.
 
-`12` and CR, LF or both is selection 12; `0`, or a line with nothing but `C`, gives the choice up. Anything else is
-noise and means nothing. A microcontroller with twelve keys prints this in a few lines of its own; so does the program
+`12` and CR, LF or both is selection 12; `0`, or a line with nothing but `C`, gives the choice up. Sixteen digits are a
+voucher's. Anything else is noise and means nothing. A microcontroller with twelve keys prints this in a few lines of its own; so does the program
 of a touch screen over a pseudo terminal.
 """
 
@@ -11,6 +11,8 @@ import re
 from typing import Final
 
 from jishan_agent.dispensers.base import CancelPressed, Pressed
+from jishan_agent.vouchers import VoucherShown
+from jishan_protocol.vouchers import looks_typed
 
 KEYPAD_BAUD_RATE: Final = 9600
 
@@ -30,15 +32,19 @@ class Keypad:
         self._buffer = b""
         self._heard_ms = 0
 
-    def receive(self, data: bytes, now_ms: int) -> list[Pressed | CancelPressed]:
+    def receive(self, data: bytes, now_ms: int) -> list[Pressed | CancelPressed | VoucherShown]:
         """Take bytes in pieces of any size."""
         if now_ms - self._heard_ms > GAP_MS:
             self._buffer = b""
         self._heard_ms = now_ms
         *lines, rest = re.split(rb"[\r\n]", self._buffer + data)
         self._buffer = rest[-MAX_BUFFERED:]
-        found: list[Pressed | CancelPressed] = []
-        for match in filter(None, map(_LINE.fullmatch, lines)):
-            selection = int(match[1] or 0)
-            found.append(Pressed(selection) if selection else CancelPressed())
+        found: list[Pressed | CancelPressed | VoucherShown] = []
+        for line in lines:
+            text = line.decode("ascii", "replace").strip()
+            if looks_typed(text):
+                found.append(VoucherShown(text))
+            elif (match := _LINE.fullmatch(line)) is not None:
+                selection = int(match[1] or 0)
+                found.append(Pressed(selection) if selection else CancelPressed())
         return found

@@ -353,6 +353,11 @@ CODES: Final[dict[str, Code]] = {
         "验证码不对或已经用过，请等下一组数字。",
         "This code is wrong or was used already; please wait for the next one.",
     ),
+    "passwords_differ": Code(
+        422,
+        "两次输入的新密码不一样，没有改动。",
+        "The new passwords differ. Nothing was changed.",
+    ),
     "second_factor_there": Code(
         409,
         "已经开启了两步验证，没有改动。",
@@ -864,26 +869,6 @@ CODES: Final[dict[str, Code]] = {
     "claim_code_used": Code(
         409, "注册码已经用过了，请重新生成。", "This claim code was used before; please make a new one."
     ),
-    "claim_expired": Code(
-        410,
-        "扫码后过了{minutes}分钟，没有扣分。请重新扫机器屏幕上的码。",
-        "More than {minutes} minutes have passed since the scan. Nothing was taken; please scan the machine again.",
-    ),
-    "claim_over": Code(
-        409,
-        "机器前换了人，或者等得太久，没有扣分。请重新扫机器屏幕上的码。",
-        "Somebody else has used the machine, or it took too long. Nothing was taken; please scan the machine again.",
-    ),
-    "claim_unknown": Code(
-        404,
-        "没有找到这次扫码，没有扣分。请重新扫机器屏幕上的码。",
-        "There is no such scan. Nothing was taken; please scan the machine again.",
-    ),
-    "claim_used": Code(
-        409,
-        "这次扫码已经选过商品，没有重复扣分。还要换请重新扫机器屏幕上的码。",
-        "An item was chosen with this scan already; nothing was taken twice. For another, please scan the machine again.",
-    ),
     "daily_limit": Code(
         409, "今天的兑换额度已用完，没有扣分。", "Today's redemption limit is reached. Nothing was taken."
     ),
@@ -999,6 +984,26 @@ CODES: Final[dict[str, Code]] = {
         409,
         "这条反映没有对应的兑换，没有可退的积分。",
         "This report is about no redemption; there is nothing to give back.",
+    ),
+    "scan_expired": Code(
+        410,
+        "扫码后过了{minutes}分钟，没有扣分。请重新扫机器屏幕上的码。",
+        "More than {minutes} minutes have passed since the scan. Nothing was taken; please scan the machine again.",
+    ),
+    "scan_over": Code(
+        409,
+        "机器前换了人，或者等得太久，没有扣分。请重新扫机器屏幕上的码。",
+        "Somebody else has used the machine, or it took too long. Nothing was taken; please scan the machine again.",
+    ),
+    "scan_unknown": Code(
+        404,
+        "没有找到这次扫码，没有扣分。请重新扫机器屏幕上的码。",
+        "There is no such scan. Nothing was taken; please scan the machine again.",
+    ),
+    "scan_used": Code(
+        409,
+        "这次扫码已经选过商品，没有重复扣分。还要换请重新扫机器屏幕上的码。",
+        "An item was chosen with this scan already; nothing was taken twice. For another, please scan again.",
     ),
     "screen_code_old": Code(
         410,

@@ -331,6 +331,13 @@ def failures(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
+def failed_by_estate(connection: Connection) -> dict[str, tuple[int, datetime]]:
+    """How many have failed and stand in the list, and when the last of them did, by the estate of the resident."""
+    query = select(_r.estate_id, func.count(), func.max(_s.ended_at)).join(residents, _r.id == _s.resident_id)
+    rows = connection.execute(query.where(_s.state == "failed").group_by(_r.estate_id))
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
 def _failed() -> Any:
     return (
         select(message_sendings, _m.kind, _r.estate_id, _r.name, _r.member_number)

@@ -1,5 +1,5 @@
-"""What only the clock tells: redemptions open for too long, machines not heard of, newly blocked cards, and whether the
-clock itself is to be believed.
+"""What only the clock tells: redemptions open for too long, machines not heard of, newly blocked cards, messages that
+could not be sent, and whether the clock itself is to be believed.
 
 The clock only *tells*: no hold is ever freed by it. Called every WATCH_INTERVAL_S by the shell.
 """
@@ -14,9 +14,10 @@ from typing import Final
 from sqlalchemy import Connection, func, select, update
 
 from jishan_protocol.redemption import State
+from jishan_server.people.outbox import failed_by_estate
 from jishan_server.people.tables import cards, residents
 from jishan_server.vending import tables
-from jishan_server.vending.changes import Changes, bump_desired, write
+from jishan_server.vending.changes import Changes, bump_desired, settle_alerts, write
 from jishan_server.vending.clock import watch_clock
 from jishan_server.vending.daily import list_open
 from jishan_server.vending.model import Redemption, lock_machines, open_before
@@ -30,6 +31,8 @@ WATCH_INTERVAL_S: Final = 15
 BEING_CHECKED: Final = 1
 GRADED_UP: Final = 2
 
+MESSAGES_FAILED: Final = "messages_failed"
+
 
 def watch(connection: Connection, now: datetime, rules: Rules) -> None:
     """Raise the alerts that are due, and let machines fetch new block lists."""
@@ -38,6 +41,7 @@ def watch(connection: Connection, now: datetime, rules: Rules) -> None:
     list_open(connection, now, rules)
     _watch_heartbeats(connection, now, rules)
     _watch_blocked_cards(connection)
+    _watch_sendings(connection, now, rules)
 
 
 def run_watch(connection: Connection, operations: Sequence[Operation], now: datetime, rules: Rules) -> list[Outcome]:
@@ -127,3 +131,25 @@ def _watch_blocked_cards(connection: Connection) -> None:
     for machine_id, blocked_at in behind.items():
         connection.execute(update(machines).where(machines.c.id == machine_id).values(blocked_through_at=blocked_at))
     bump_desired(connection, behind)
+
+
+def _watch_sendings(connection: Connection, now: datetime, rules: Rules) -> None:
+    """Tell each estate of messages to its residents that could not be sent; again once a person had resolved that and
+    another one failed. When all were sent once more, it settles by itself.
+    """
+    failed = failed_by_estate(connection)
+    alerts = tables.alerts.c
+    of_kind = alerts.kind == MESSAGES_FAILED
+    told = set(connection.scalars(select(alerts.subject).where(of_kind, alerts.resolved_at.is_(None))))
+    settle_alerts(connection, MESSAGES_FAILED, sorted(told - failed.keys()), "system", now)
+    estates = sorted(failed.keys() - told)
+    if not estates:
+        return
+    query = select(alerts.subject, func.max(alerts.resolved_at)).where(of_kind, alerts.subject.in_(estates))
+    resolved = dict(connection.execute(query.group_by(alerts.subject)).all())
+    changes = Changes(now, rules.zone)
+    for estate_id in estates:
+        count, newest = failed[estate_id]
+        if estate_id not in resolved or newest > resolved[estate_id]:
+            changes.alert("warning", MESSAGES_FAILED, estate_id, estate_id, {"count": count})
+    write(connection, changes)

@@ -39,6 +39,7 @@ from jishan_server.people.messages import Message, tell
 from jishan_server.people.outbox import Claim, Letter, Tried
 from jishan_server.people.preferences import ChooseChannels, choose_channels
 from jishan_server.people.tables import residents
+from jishan_server.vending.watching import watch
 from jishan_server.writer import Operation, operations
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -192,6 +193,42 @@ def test_tries_come_at_growing_distances_and_end_in_the_list_of_what_failed(both
     assert both.ok("GET", "/messages/failed")["items"] == []
     (letter,) = claim(both)
     assert letter.tries == 1
+
+
+def test_an_alert_tells_the_estate_of_what_failed_and_settles_when_it_was_sent_once_more(both: Office) -> None:
+    choose(both, 0, "email")
+
+    def fail() -> None:
+        say(both, 0)
+        conclude(both, claim(both), Outcome.REFUSED, "refused")
+        look()
+
+    def look() -> None:
+        with writing(both.parts.engine) as connection:
+            watch(connection, both.now, both.parts.vending.rules)
+
+    def alerts() -> list[tuple[Any, ...]]:
+        found = both.ok("GET", "/alerts", as_="operator")["items"]
+        return [(one["estate_id"], one["detail"]) for one in found if one["kind"] == "messages_failed"]
+
+    look()
+    assert alerts() == []
+    fail()
+    fail()
+    assert alerts() == [("jiangpan", {"count": 1})]
+    # Resolved by a person, it comes back with the next that fails, and not before.
+    (told,) = [one for one in both.ok("GET", "/alerts", as_="operator")["items"] if one["kind"] == "messages_failed"]
+    both.tick(minutes=1)
+    both.ok("POST", f"/alerts/{told['number']}/resolve", as_="operator")
+    look()
+    assert alerts() == []
+    both.tick(minutes=1)
+    fail()
+    assert alerts() == [("jiangpan", {"count": 3})]
+    for one in both.ok("GET", "/messages/failed")["items"]:
+        both.ok("POST", f"/messages/sendings/{one['number']}/resend")
+    look()
+    assert alerts() == []
 
 
 def test_all_tries_take_less_time_than_giving_up() -> None:

@@ -34,7 +34,6 @@ from jishan_server.api.auth import auth
 from jishan_server.api.blueprints import Api
 from jishan_server.api.bodies import JsonRequest, check_body
 from jishan_server.api.calendar import calendar
-from jishan_server.api.certificate_page import certificate_page
 from jishan_server.api.certificates import certificates
 from jishan_server.api.credits import credits
 from jishan_server.api.estates import estates
@@ -69,9 +68,17 @@ TRIES: Final = frozenset(
     {"auth.create_token", "auth.create_resident_token", "machines.enroll", "machines.get_authority"}
 )
 """Endpoints that take no token and at which one address may try only so often."""
-CHECKS: Final = frozenset({"certificates.check_certificate", "certificate_page.show_certificate"})
+CHECKS: Final = frozenset({"certificates.check_certificate", "pages_public.certificate"})
 """Where anybody may ask about a number: as often as one may try to log in, and counted apart."""
-PAPERS: Final = ("prints.", "certificates.get_certificate_pdf", "certificates.get_my_certificate_pdf")
+PAPERS: Final = (
+    "prints.",
+    "certificates.get_certificate_pdf",
+    "certificates.get_my_certificate_pdf",
+    "pages_resident_points.passbook",
+    "pages_resident_points.card",
+    "pages_resident_points.why_no_points_pdf",
+    "pages_resident_records.certificate_pdf",
+)
 """What endpoints begin with that make a PDF."""
 REQUESTS_OF_A_PAPER: Final = 20
 """A paper takes a fifth of a second of one core: an address may have that many fewer of them than requests."""
@@ -166,7 +173,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         attendance,
     ):
         api.register_blueprint(part)
-    app.register_blueprint(certificate_page)
+    web.register(app)
     papers = frozenset(name for name in app.view_functions if name.startswith(PAPERS))
     tries, prints_per_minute = parts.config.logins_per_minute, parts.config.requests_per_minute // REQUESTS_OF_A_PAPER
     for scope, most, endpoints in (
@@ -188,7 +195,6 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         )
     )
     _add_health(app, is_ready)
-    web.register(app)
     return app
 
 

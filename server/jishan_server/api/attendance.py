@@ -18,13 +18,10 @@ from jishan_server.volunteering import codes, recording, reviewing
 from jishan_server.volunteering.activities import visible
 from jishan_server.volunteering.attendance import uncredited
 from jishan_server.volunteering.judging import DAY_MINUTES
+from jishan_server.volunteering.papers import ACTIVITY_PATH
 from jishan_server.volunteering.planned import permitted
 
 attendance = Blueprint("attendance", "Who came: codes, check-in, lists, sheets")
-
-CODE_PATH = "check-in"
-"""What the address in a code's QR begins with, below the address of the server."""
-
 
 class SessionCode(Schema):
     session_id = fields.String()
@@ -225,7 +222,7 @@ def get_code(session_id: str) -> dict[str, Any]:
     return {
         "session_id": session_id,
         "code": code,
-        "address": f"/{CODE_PATH}?session={session_id}&code={code}",
+        "address": f"/{ACTIVITY_PATH}/{session_id}-{code}",
         "ends_at": iso(codes.ends_at(now)),
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -37,6 +37,14 @@ class ResidentLogIn:
 
 @dataclass(frozen=True, slots=True)
 class ResidentLogOut:
+    actor: str
+    token_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndOtherSessions:
+    """All tokens of the resident who asks, but the one that this is the hash of."""
+
     actor: str
     token_hash: str
 
@@ -119,6 +127,29 @@ def log_out(connection: Connection, operation: Operation, now: datetime) -> None
         .where(t.hash == body.token_hash, t.resident_id == resident_of_actor(body.actor))
         .values(revoked_at=now)
     )
+
+
+def end_others(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+    """End every token of a resident but the one that they ask with; gives how many `ended`."""
+    body: EndOtherSessions = operation.body
+    t = resident_tokens.c
+    others = (t.resident_id == resident_of_actor(body.actor)) & (t.hash != body.token_hash)
+    done = connection.execute(
+        update(resident_tokens).where(others, t.revoked_at.is_(None), t.expires_at > now).values(revoked_at=now)
+    )
+    return {"ended": done.rowcount}
+
+
+def sessions_of(connection: Connection, resident_id: str, token_hash: str, now: datetime) -> list[dict[str, Any]]:
+    """Where a resident is logged in, newest first; `is_this` is the one with this hash. No hash is in it."""
+    t = resident_tokens.c
+    query = select(t.hash, t.issued_at, t.expires_at).where(
+        t.resident_id == resident_id, t.revoked_at.is_(None), t.expires_at > now
+    )
+    return [
+        {"issued_at": iso(row.issued_at), "expires_at": iso(row.expires_at), "is_this": row.hash == token_hash}
+        for row in connection.execute(query.order_by(t.issued_at.desc(), t.hash))
+    ]
 
 
 def authenticate(connection: Connection, token: str, now: datetime) -> Session:

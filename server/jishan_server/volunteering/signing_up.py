@@ -263,15 +263,18 @@ def near(
     zone: ZoneInfo,
     after: tuple[int, str] | None,
     limit: int,
+    about: str | None = None,
 ) -> tuple[list[dict[str, Any]], tuple[int, str] | None]:
     """Sessions to come that a resident may sign up for, the next one first, and where the next page starts.
 
-    Refusal: resident_unknown.
+    `about`: only this session, or those of this activity. Refusal: resident_unknown.
     """
     estate_id = estate_of(connection, resident_id)
     s, a, u = sessions.c, activities.c, sign_ups.c
     query = planned_sessions().add_columns(a.description, a.risk_note, a.contact, a.person_in_charge, a.activity_type)
     query = query.where(a.state == "published", s.state == "open", s.ends_at > now)
+    if about is not None:
+        query = query.where(or_(s.id == about, a.id == about))
     mine = select(memberships.c.group_id).where(memberships.c.resident_id == resident_id, _is_on(now, zone))
     query = query.where(or_(a.organization_id.in_(_around(connection, estate_id)), a.group_id.in_(mine)))
     if after is not None:

@@ -13,10 +13,26 @@ from jishan_server.api import failures
 from jishan_server.web import ground
 from jishan_server.web.desk import desk
 from jishan_server.web.entrance import entrance
+from jishan_server.web.public import public
 from jishan_server.web.resident import resident
+from jishan_server.web.resident_account import resident_account
+from jishan_server.web.resident_activities import arrivals, resident_activities
+from jishan_server.web.resident_machines import resident_machines
+from jishan_server.web.resident_messages import resident_messages
+from jishan_server.web.resident_points import resident_points
+from jishan_server.web.resident_records import resident_records
 from jishan_server.web.texts import Languages
 
-AREAS = (entrance, resident, desk)
+RESIDENTS = (
+    resident,
+    resident_points,
+    resident_records,
+    resident_activities,
+    resident_messages,
+    resident_machines,
+    resident_account,
+)
+AREAS = (entrance, public, arrivals, *RESIDENTS, desk)
 
 files = Blueprint(
     "pages_files", __name__, static_folder="static", static_url_path="/static", template_folder="templates"

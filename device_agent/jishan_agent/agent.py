@@ -490,21 +490,15 @@ class Agent:
         )
         judged = judge(text, known)
         if isinstance(judged, Promised):
-            self._count_wrong_digits(0)
             self._step(judged, now_ms)
             return
         self._say(say(judged.code))
         if judged.is_guess:
             wrong = self._journal.wrong_digits + 1 if until_ms is None else 1
-            self._digits_closed_until_ms = None
-            self._count_wrong_digits(wrong)
+            self._journal.write(lambda: self._journal.save_wrong_digits(wrong))
+            self._digits_closed_until_ms = now_ms + CLOSED_MS if wrong >= MAX_WRONG else None
             if wrong >= MAX_WRONG:
-                self._digits_closed_until_ms = now_ms + CLOSED_MS
-                self._commit((vending.Post(Fault(None, "voucher_digits", f"{wrong} wrong in a row")),))
-
-    def _count_wrong_digits(self, number: int) -> None:
-        if number != self._journal.wrong_digits:
-            self._journal.write(lambda: self._journal.save_wrong_digits(number))
+                self._commit((vending.Post(Fault(None, "voucher_digits", f"{wrong} wrong")),))
 
     def _take_closing(self, closing: CloseVouchers, now_ms: int) -> None:
         """Close what the server wants closed. Said again while the answer is under way, it needs no second one."""

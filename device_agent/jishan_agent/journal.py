@@ -379,6 +379,8 @@ class Journal:
         if number <= self.vouchers_closed_upto:
             raise sqlite3.IntegrityError(f"voucher {number} is closed")
         self._connection.execute("INSERT INTO vouchers VALUES (?, 'voucher_used')", (number,))
+        # Only a voucher that was good for an item shows that the guessing is over.
+        self.save_wrong_digits(0)
 
     def close_vouchers(self, closing: CloseVouchers) -> None:
         """Take none of these any more, and keep the key."""
@@ -391,7 +393,7 @@ class Journal:
 
     @property
     def wrong_digits(self) -> int:
-        """How often in a row wrong digits were typed; a restart does not forget it."""
+        """How often wrong digits were typed since a voucher was taken; a restart does not forget it."""
         return int(self._about("wrong_digits") or 0)
 
     def save_wrong_digits(self, number: int) -> None:

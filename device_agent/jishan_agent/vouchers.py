@@ -2,8 +2,8 @@
 
 A machine honours what the server signed for it and for its present journal, once for each number, unless it has closed
 the number. No clock is asked: what ends a voucher is `close_vouchers`, journaled before it is reported. Whoever types
-digits may be wrong MAX_WRONG times; then digits, not texts, are closed for CLOSED_MS. A slip of the finger, which the
-check digit shows, is no try. `docs/vouchers.md` says what a disk that was rolled back can cost.
+digits may be wrong MAX_WRONG times before one is taken; then digits, not texts, are closed for CLOSED_MS. A slip of the
+finger, which the check digit shows, is no try. `docs/vouchers.md` says what a disk that was rolled back can cost.
 """
 
 from __future__ import annotations

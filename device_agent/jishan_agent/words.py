@@ -50,7 +50,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "voucher_wrong": (
         "这不是本机的有效凭证，或者商品、积分已经更改，没有扣分。请到服务点查询。",
-        "This is no valid voucher here, or the item or its price has changed. No points were used; please ask the desk.",
+        "No valid voucher here, or the item or its price has changed. No points were used; please ask the desk.",
     ),
     "voucher_elsewhere": (
         "这张凭证是另一台机器的，请到那台机器使用，凭证仍然有效。",

@@ -1,8 +1,8 @@
 """A keypad on a serial line of its own, for dispensers without one: lines of text in, presses out.
 
 `12` and CR, LF or both is selection 12; `0`, or a line with nothing but `C`, gives the choice up. Sixteen digits are a
-voucher's. Anything else is noise and means nothing. A microcontroller with twelve keys prints this in a few lines of its own; so does the program
-of a touch screen over a pseudo terminal.
+voucher's. Anything else is noise and means nothing. A microcontroller with twelve keys prints this in a few lines of
+its own; so does the program of a touch screen over a pseudo terminal.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from jishan_server.message_forms import parse_form
+from jishan_server.organizations.roles import Role
 from jishan_server.people.delivery import parse_quiet_hours
 
 SECRET_BYTES: Final = 32
@@ -100,6 +101,8 @@ class Config:
     report_answer_days: int = 5
     """Working days within which a resident has an answer to a report about a machine."""
     token_hours: int = 12
+    second_factor_roles: str = "county_admin"
+    """Roles, with commas between them, that must have a second factor to use the pages; empty: none must."""
     access_log_months: int = 24
     """How long it is kept who looked at whom: six months at least."""
     resident_token_days: int = 30
@@ -279,6 +282,12 @@ def _zone(value: object) -> str:
         raise ValueError("no such time zone") from error
 
 
+def _roles(value: object) -> str:
+    if unknown := {one.strip() for one in str(value).split(",")} - {"", *(role.value for role in Role)}:
+        raise ValueError(f"{min(unknown)} is no role")
+    return str(value)
+
+
 def _url(*schemes: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         # The value may hold a password and is not repeated.
@@ -335,6 +344,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "doubt_answer_days": _number(0, 60),
     "report_answer_days": _number(0, 60),
     "token_hours": _number(1, 24 * 30),
+    "second_factor_roles": _roles,
     "access_log_months": _number(6, 1200),
     "resident_token_days": _number(1, 366),
     "logins_per_minute": _number(1, 100_000),

@@ -101,6 +101,11 @@ ENDPOINTS: Final[dict[str, Row]] = {
     # auth, staff
     "auth.create_token": Row(PUBLIC, {"login": "nobody", "password": "x"}),
     "auth.delete_token": Row(STAFF),
+    "auth.begin_second_factor": Row(STAFF),
+    "auth.confirm_second_factor": Row(STAFF, {"code": "000000"}),
+    "auth.end_second_factor": Row(STAFF, {"code": "000000"}),
+    "auth.list_sessions": Row(STAFF),
+    "auth.end_session": Row(STAFF),
     "auth.change_password": Row(STAFF, {"old_password": "x", "password": "long enough"}),
     "auth.create_resident_token": Row(PUBLIC, {"member_number": "10000001", "pin": "x"}),
     "auth.delete_resident_token": Row(MYSELF),
@@ -159,6 +164,7 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "staff.put_staff": Row(P.STAFF_WRITE, {"name": "x"}),
     "staff.put_roles": Row(P.STAFF_WRITE, {"roles": [{"role": "refiller", "organization_id": "{estate}"}]}),
     "staff.put_staff_state": Row(P.STAFF_WRITE, {"is_active": False}),
+    "staff.end_second_factor": Row(P.STAFF_WRITE),
     "staff.reset_password": Row(P.STAFF_WRITE, {"password": "long enough"}),
     "audit.list_audit": Row(Listed(P.AUDIT_READ)),
     # tree, calendar

@@ -100,9 +100,13 @@ class Paging(Strict):
     limit = fields.Integer(load_default=50, validate=validate.Range(1, MAX_PAGE))
 
 
+SIX_DIGITS: Final = "The six digits that the authenticator shows, where the account has a second factor."
+
+
 class Login(Strict):
     login = fields.String(required=True, validate=validate.Length(max=40))
     password = Secret()
+    code = fields.String(load_default=None, validate=validate.Length(max=10), metadata={"description": SIX_DIGITS})
 
 
 class Token(Schema):
@@ -148,6 +152,7 @@ class Staff(Schema):
     name = fields.String()
     resident_id = fields.String(allow_none=True)
     is_active = fields.Boolean()
+    has_second_factor = fields.Boolean()
     roles = fields.List(fields.Nested(RoleGrant))
     permissions = fields.List(fields.String())
     created_at = an_instant()

@@ -5,6 +5,7 @@ from typing import Any, Final
 from marshmallow import fields, validate
 
 from jishan_server.api.asking import actor, change, operation_id, parts
+from jishan_server.api.auth import SecondFactor
 from jishan_server.api.blueprints import Blueprint
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.api.schemas import (
@@ -19,8 +20,10 @@ from jishan_server.api.schemas import (
     an_id,
     page_of,
 )
+from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import Role
 from jishan_server.people import staff as people
+from jishan_server.people.second_factor import EndSecondFactor
 from jishan_server.reading import reading
 
 MAX_GRANTS: Final = 20
@@ -45,6 +48,15 @@ class ActiveOrNot(Strict):
 
 class NewPassword(Strict):
     password = Secret()
+
+
+@staff.delete("/staff/<id:staff_id>/second-factor")
+@staff.answers(200, SecondFactor)
+def end_second_factor(staff_id: str) -> dict[str, Any]:
+    """Let somebody in without codes who has lost the telephone; not for oneself."""
+    if staff_id == actor():
+        raise DomainError("staff_self")
+    return change("end_second_factor", EndSecondFactor(actor(), staff_id))
 
 
 @staff.post("/staff")

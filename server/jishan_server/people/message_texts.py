@@ -17,6 +17,11 @@ TEXTS: Final[dict[str, Words]] = {
         "已为您出具志愿服务记录证明，编号{number}。不是您要的，请告诉我们。",
         "A record of volunteer service was issued for you, number {number}. If you did not ask for it, please tell us.",
     ),
+    "certificate_outdated": Words(
+        "您的志愿服务记录证明（编号{number}）上有一条记录已更正，这张证明不再有效，请重新出具。",
+        "A record on your record of volunteer service, number {number}, was corrected: it no longer holds, please have "
+        "another one issued.",
+    ),
     "certificate_revoked": Words(
         "您的志愿服务记录证明（编号{number}）已作废，原因：{reason}。",
         "Your record of volunteer service, number {number}, was revoked: {reason}.",

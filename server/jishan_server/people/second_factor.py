@@ -127,7 +127,10 @@ def _end(connection: Connection, operation: Operation, now: datetime) -> Outcome
     body: EndSecondFactor = operation.body
     is_own = body.actor == body.staff_id
     if not is_own:
-        manage(connection, body.actor, body.staff_id)
+        try:
+            manage(connection, body.actor, body.staff_id)
+        except DomainError as error:
+            return Outcome(error=error)
     row = connection.execute(select(staff).where(staff.c.id == body.staff_id).with_for_update()).one()
     if row.totp_since_at is None:
         return Outcome(error=DomainError("second_factor_missing"))

@@ -11,6 +11,7 @@ from werkzeug.exceptions import NotFound
 
 from jishan_server.api import failures
 from jishan_server.web import ground
+from jishan_server.web.account import account
 from jishan_server.web.desk import desk
 from jishan_server.web.entrance import entrance
 from jishan_server.web.public import public
@@ -32,7 +33,7 @@ RESIDENTS = (
     resident_machines,
     resident_account,
 )
-AREAS = (entrance, public, arrivals, *RESIDENTS, desk)
+AREAS = (entrance, account, public, arrivals, *RESIDENTS, desk)
 
 files = Blueprint(
     "pages_files", __name__, static_folder="static", static_url_path="/static", template_folder="templates"

@@ -8,6 +8,7 @@ from flask import redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from jishan_server.api.asking import actor, caller, change, parts
+from jishan_server.api.auth import staff_attempt
 from jishan_server.errors import DomainError
 from jishan_server.people import sessions, staff
 from jishan_server.people.hashing import token_hash
@@ -46,12 +47,9 @@ def staff_login() -> ResponseReturnValue:
     if request.method == "GET":
         return render_template("login.html", is_staff=True, error=None)
     name, password = request.form.get("login", "").strip().lower(), request.form.get("password", "")
-    staff_id, fits = staff.prepare_login(reading(), parts().hashing, name, password)
     token = secrets.token_urlsafe(32)
-    expires_at = parts().clock() + timedelta(hours=parts().config.token_hours)
-    return _entered(
-        "log_in", staff.LogIn(staff_id, fits, token_hash(token), expires_at), token, "pages_desk.home", True
-    )
+    attempt = staff_attempt(name, password, request.form.get("code", ""), token)
+    return _entered("log_in", attempt, token, "pages_desk.home", is_staff=True)
 
 
 def _entered(kind: str, attempt: Any, token: str, where: str, is_staff: bool) -> ResponseReturnValue:

@@ -145,15 +145,30 @@ def for_residents(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def for_staff(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only a logged-in member of staff see a page; what they may do there, the use cases decide."""
+    """Let only a logged-in member of staff see a page; what they may do there, the use cases decide.
+
+    Whose role asks for a second factor is led to where one sets it up, before anything else.
+    """
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        if isinstance(caller(), Session):
+        found = caller()
+        if isinstance(found, Session):
             raise DomainError("forbidden", permission="staff")
+        if request.blueprint != f"{PAGES}account" and lacks_second_factor(found.id):
+            return redirect(url_for("pages_account.home"), 303)  # type: ignore[return-value]
         return view(*args, **kwargs)
 
     return guarded
+
+
+def lacks_second_factor(staff_id: str) -> bool:
+    """Whether one of an account's roles asks for a second factor that the account does not have."""
+    asking = {one.strip() for one in parts().config.second_factor_roles.split(",")} - {""}
+    if not asking:
+        return False
+    found = staff.view(reading(), staff_id)
+    return not found["has_second_factor"] and any(one["role"] in asking for one in found["roles"])
 
 
 def may(permission: Permission) -> bool:

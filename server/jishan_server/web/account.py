@@ -1,6 +1,5 @@
 """One's own account as a member of staff: the password, the second factor, where one is logged in."""
 
-import secrets
 from typing import Final
 
 import segno
@@ -50,7 +49,7 @@ def change_password() -> ResponseReturnValue:
 @for_staff
 def begin_second_factor() -> ResponseReturnValue:
     """Draw a secret and show it, to be read by an authenticator."""
-    begun = change("begin_second_factor", second_factor.BeginSecondFactor(actor()), id=secrets.token_hex(16))
+    begun = change("begin_second_factor", second_factor.BeginSecondFactor(actor()))
     session[ENROLLING] = begun["totp_id"]
     return _shown()
 

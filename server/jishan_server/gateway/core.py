@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -32,6 +32,7 @@ from jishan_protocol.errors import ProtocolError
 from jishan_protocol.messages import (
     Ack,
     Authorize,
+    Declined,
     Greet,
     Greeting,
     Heartbeat,
@@ -44,7 +45,7 @@ from jishan_protocol.sealing import open_credential
 from jishan_server.db import is_the_worlds, to_ms
 from jishan_server.people.credentials import Prepared, unverified
 from jishan_server.people.greetings import MAX_GREETS_PER_MINUTE, greet
-from jishan_server.vending import tables
+from jishan_server.vending import machine_claims, tables
 from jishan_server.vending.changes import Changes, bump_desired, settle_alerts, write
 from jishan_server.vending.machines import RESTORE_STEP, desired_documents, fork
 from jishan_server.vending.model import Machine, ledger_id, lock_machines
@@ -146,6 +147,10 @@ class Gateway:
         incoming = [operation.body for operation in operations]
         answered = _Batch(connection, incoming, self.vending, now, self._may_greet).run()
         return [Outcome(one, None, replayed=False) for one in answered]
+
+    def offers(self, connection: Connection, shards: Collection[int], now: datetime) -> list[Payload]:
+        """What to publish now to machines in front of which somebody has chosen on a phone. Only reads."""
+        return machine_claims.offers(connection, self.vending.keys, shards, now)
 
     def _may_greet(self, machine_id: str, now: datetime) -> bool:
         """Whether a machine may ask for one more greeting in this minute; counts it if so."""
@@ -253,6 +258,7 @@ class _Batch:
         reports = self._take_outbox(seen)
         self._apply(reports)
         asked = [index for index in self._left("ask") if self._is_timely(index)]
+        self._decline([index for index in asked if isinstance(self.incoming[index].message, Declined)])
         self._ask([index for index in asked if isinstance(self.incoming[index].message, Authorize)])
         self._greet([index for index in asked if isinstance(self.incoming[index].message, Greet)])
         self._beat([index for index in self._left("beat") if self._is_timely(index)])
@@ -462,6 +468,16 @@ class _Batch:
         answers = authorize(self.connection, questions, self.machines, self.vending, self.now)
         for index, answer in zip(asked, answers, strict=True):
             self._say(index, "answer", answer)
+
+    def _decline(self, asked: Sequence[int]) -> None:
+        """Note what machines do not begin of what waits on phones."""
+        said = []
+        for index in asked:
+            message = self.incoming[index].message
+            assert isinstance(message, Declined)
+            said.append((self.incoming[index].address.machine_id, message.claim_id, message.code))
+        if said:
+            machine_claims.decline(self.connection, said, self.now)
 
     def _greet(self, asked: Sequence[int]) -> None:
         """Answer greetings, after whatever redeems. None of them fails anything else: at worst there is no answer."""

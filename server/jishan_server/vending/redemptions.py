@@ -49,7 +49,7 @@ from jishan_server.people.credentials import (
 )
 from jishan_server.people.hashing import Hashing
 from jishan_server.people.one_person import persons
-from jishan_server.vending import tables
+from jishan_server.vending import machine_claims, tables
 from jishan_server.vending.changes import Changes, Said, hold_id_of, hold_of, step, write
 from jishan_server.vending.deciding import Ask, MachineView, SlotView, World, decide, goods_refusal
 from jishan_server.vending.keys import Approval, Keys
@@ -347,9 +347,14 @@ def _identified(
         )
         is None
     ]
-    prepared, machine_ids = [one.prepared for one in looked_at], [one.machine_id for one in looked_at]
-    found = identify(connection, prepared, vending.hashing, now, machine_ids) if looked_at else []
-    who = {question.wish.redemption_id: one for question, one in zip(looked_at, found, strict=True)}
+    claimed = machine_claims.taken(connection, [(one.machine_id, one.wish, one.prepared) for one in looked_at], now)
+    shown = [(one, of) for one, of in zip(looked_at, claimed, strict=True) if isinstance(of, Prepared)]
+    prepared, machine_ids = [of for _, of in shown], [one.machine_id for one, _ in shown]
+    found = identify(connection, prepared, vending.hashing, now, machine_ids) if shown else []
+    who: dict[str, Identified | DomainError] = {
+        one.wish.redemption_id: of for one, of in zip(looked_at, claimed, strict=True) if isinstance(of, DomainError)
+    }
+    who |= {one.wish.redemption_id: of for (one, _), of in zip(shown, found, strict=True)}
     return [Ask(question.machine_id, question.wish, who.get(question.wish.redemption_id)) for question in questions]
 
 

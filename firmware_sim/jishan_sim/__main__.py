@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "decode": "jishan_sim.decode",
     "demo": "jishan_sim.demo",
     "machine": "jishan_sim.machine",
+    "play": "jishan_sim.play",
     "record": "jishan_sim.record",
     "replay": "jishan_sim.replay",
 }

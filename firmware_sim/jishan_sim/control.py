@@ -22,7 +22,7 @@ from jishan_protocol.errors import ProtocolError
 from jishan_sim.cabinet import MAX_SLOTS
 from jishan_sim.decode import DECODERS
 from jishan_sim.faces.base import Face
-from jishan_sim.faults import FaultsError, Switch, flat_messages, from_mapping, to_mapping
+from jishan_sim.faults import FaultsError, Switch, flat_messages, from_mapping, merged, to_mapping
 from jishan_sim.machine import Machine
 from jishan_sim.panel import add_panel
 
@@ -222,22 +222,6 @@ def create_app(machine: Machine) -> Flask:
         }
 
     return app
-
-
-def merged(settings: Mapping[str, Any], change: Any) -> Any:
-    """Fault settings with a change of some: groups are merged by name, and `once` is added to. Checks nothing."""
-    if not isinstance(change, Mapping):
-        return change
-    changed = dict(settings)
-    for name, value in change.items():
-        before = changed.get(name)
-        if isinstance(before, Mapping) and isinstance(value, Mapping):
-            changed[name] = {**before, **value}
-        elif name == "once" and isinstance(value, list):
-            changed[name] = [*settings["once"], *value]
-        else:
-            changed[name] = value
-    return changed
 
 
 def screen_of(face: Face, status: Path | None) -> dict[str, str] | None:

@@ -196,6 +196,22 @@ def to_mapping(faults: Faults) -> dict[str, Any]:
     return settings
 
 
+def merged(settings: Mapping[str, Any], change: Any) -> Any:
+    """Fault settings with a change of some: groups are merged by name, and `once` is added to. Checks nothing."""
+    if not isinstance(change, Mapping):
+        return change
+    changed = dict(settings)
+    for name, value in change.items():
+        before = changed.get(name)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            changed[name] = {**before, **value}
+        elif name == "once" and isinstance(value, list):
+            changed[name] = [*settings["once"], *value]
+        else:
+            changed[name] = value
+    return changed
+
+
 def from_file(path: Path) -> Faults:
     """The faults in a `.toml` or `.json` file. FaultsError names the setting, or the file."""
     try:

@@ -126,6 +126,8 @@ SHELLS: Final = {
     "jishan_server.web.entrance": "draws tokens",
     "jishan_server.web.ground": "draws the key of each form",
     "jishan_server.writer": "the writer's thread",
+    "jishan_sim.conform": "dates its report",
+    "jishan_sim.conform_wire": "the lines of a conformance run, with their clock",
     "jishan_sim.demo": "plays in real time",
     "jishan_sim.demo_stage": "starts real programs",
     "jishan_sim.demo_story": "plays in real time",

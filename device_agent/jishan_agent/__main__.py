@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 import click
@@ -29,6 +31,10 @@ from jishan_agent.dispensers import DRIVERS
 from jishan_agent.dispensers.base import Memory, Serviced
 from jishan_agent.enrolment import enroll as enroll_machine
 from jishan_agent.journal import JournalBroken, locked, open_journal, read_journal
+from jishan_agent.kiosk import voice
+from jishan_agent.kiosk.booth import Booth
+from jishan_agent.kiosk.phrases import GOODS, Phrase
+from jishan_agent.kiosk.screen import Setting
 from jishan_agent.loop import WIRES, Loop, boot_time_ms, serve
 from jishan_agent.readers.serial_cards import CardReader
 from jishan_agent.readers.serial_keypad import Keypad
@@ -92,6 +98,7 @@ def enroll(directory: Path, server: str, code: str, allow_plain_http: bool, **to
 @click.option("--keypad-port", help="The device of a keypad, for a dispenser without keys.")
 @click.option("--card-port", help="The card reader's device, or socket://host:port.")
 @click.option("--card-profile", help="How the card reader prints a UID.")
+@click.option("--kiosk-address", help="Serve the machine's own screen there: 127.0.0.1:8090.")
 def run(directory: Path, **options: str | None) -> None:
     """Sell, until SIGTERM or Ctrl-C."""
     try:
@@ -130,6 +137,7 @@ def check(directory: Path) -> None:
             ("card_port", settings.card_port, reader.baud_rate, False),
         ):
             failed |= not _check_port(name, url, baud_rate, must_speak=must_speak)
+        failed |= not _check_front(settings)
     except JishanError as error:
         _refuse(error)
     sys.exit(1 if failed else 0)
@@ -164,6 +172,48 @@ def service(directory: Path, is_list: bool, name: str | None, number: int | None
         raise click.ClickException(str(error)) from error
     click.echo(f"{served.name}: {'done' if served.is_done else 'not done'}: {served.detail}")
     sys.exit(0 if served.is_done else 1)
+
+
+@main.group()
+def voices() -> None:
+    """The recordings that a machine speaks with."""
+
+
+@voices.command("record-list")
+@_directory
+@click.option("--language", type=click.Choice(["zh", "en"]), default="zh", show_default=True)
+def record_list(directory: Path, language: Literal["zh", "en"]) -> None:
+    """Print the sheet for whoever records a pack: the name of each file, and what is said in it."""
+    click.echo("\n".join(f"{name}.wav\t{phrase.text(language)}" for name, phrase in _phrases(directory).items()))
+
+
+@voices.command("check")
+@_directory
+@click.argument("pack")
+def check_pack(directory: Path, pack: str) -> None:
+    """Say which recordings of PACK are missing, silent, or no sound; what is missing is spoken by the machine."""
+    folders = voice.pack_folders(directory, pack)
+    if not folders:
+        raise click.ClickException(f"there is no folder voices/{pack} in {directory}")
+    phrases = _phrases(directory)
+    found = voice.faults(folders[0], phrases)
+    for name, fault in found.items():
+        click.echo(f"{name}.wav: {fault}\t{phrases[name].zh}")
+    click.echo(f"{len(phrases) - len(found)} of {len(phrases)} are there")
+    sys.exit(1 if found else 0)
+
+
+def _phrases(directory: Path) -> dict[str, Phrase]:
+    """The book, and the goods of this machine once it knows them."""
+    phrases = voice.book()
+    try:
+        journal = read_journal(directory)
+    except JishanError:
+        return phrases
+    desired = journal.desired()
+    journal.close()
+    slots = desired.slots if desired else ()
+    return phrases | {GOODS + slot.product_id: Phrase(slot.name_zh, slot.name_en) for slot in slots}
 
 
 @main.command()
@@ -226,13 +276,70 @@ def _run(settings: Config) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: loop.stop())
+    front = _front(settings, loop)
     agent.start(boot_time_ms())
     uplink.start()
+    for one in front:
+        one.start()
     try:
         return 0 if loop.run(agent) else EXIT_THREAD
     finally:
+        for one in front:
+            one.stop()
         uplink.stop()
         journal.close()
+
+
+class _Part(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def _front(settings: Config, loop: Loop) -> list[_Part]:
+    """The machine's own screen and voice, where it has them, joined to the loop and not yet started."""
+    if not settings.kiosk_address and not settings.audio_command:
+        return []
+    voices, parts, pictures = _voices(settings), list[_Part](), dict[str, Path]()
+    player = voice.Player(settings.audio_command, loop.fail) if settings.audio_command else None
+    if settings.kiosk_address:
+        # Only here: a machine without a screen needs no web server.
+        from jishan_agent.kiosk import page
+
+        pictures = page.pictured(settings.directory)
+    setting = Setting(settings.telephone, frozenset(pictures), is_heard_elsewhere=player is not None)
+    booth = Booth(setting, voices.book, voices, loop.put, player)
+    loop.show_to(booth.watch)
+    if player is not None:
+        parts.append(player)
+    if settings.kiosk_address:
+        at = urlsplit(f"//{settings.kiosk_address}")
+        try:
+            pages = page.Pages(booth, voices, pictures, at.hostname or "", at.port or 0)
+        except OSError as error:
+            raise config.ConfigError(f"kiosk_address: {settings.kiosk_address}: {error}") from error
+        structlog.get_logger("jishan_agent").info("kiosk", url=f"http://{at.hostname}:{pages.port}/")
+        parts.append(pages)
+    return parts
+
+
+def _voices(settings: Config) -> voice.Voices:
+    packs = voice.pack_folders(settings.directory, settings.voice_pack)
+    return voice.Voices(packs, settings.directory / "spoken", settings.speech_command, voice.book())
+
+
+def _check_front(settings: Config) -> bool:
+    """Say how the machine shows itself and speaks; False where it is to speak and cannot."""
+    click.echo(f"kiosk_address: {settings.kiosk_address or 'not set'}")
+    if not settings.kiosk_address and not settings.audio_command:
+        return True
+    click.echo(f"telephone: {settings.telephone or 'not set: nobody can be called from the screen'}")
+    trouble = _voices(settings).trouble()
+    player = shlex.split(settings.audio_command)
+    if player and shutil.which(player[0]) is None:
+        trouble = f"audio_command: there is no {player[0]}"
+    click.echo(f"voice: {trouble or 'ok'}")
+    return not trouble
 
 
 def _stop_at(environment: Mapping[str, str]) -> StopAt:

@@ -77,6 +77,16 @@ class Config:
     card_port: str = ""
     """Empty: no card reader."""
     card_profile: str = "line-hex"
+    kiosk_address: str = ""
+    """Where the machine's own screen is served, `127.0.0.1:8090`; only on this host. Empty: there is none."""
+    telephone: str = ""
+    """The estate's, for whoever stands there and needs help; the screen always shows it."""
+    voice_pack: str = ""
+    """Recordings in the estate's own way of speaking, `voices/<pack>/`. Empty: there are none."""
+    speech_command: str = "espeak-ng"
+    """Speaks what is not recorded. Empty: nothing does."""
+    audio_command: str = ""
+    """Plays a sound file (`aplay -q`), for a machine without a screen. Empty: the screen's page plays."""
     utc_offset_minutes: int = 480
     """Of the place where the machine stands; the dispenser's clock shows it."""
     log: Literal["json", "text"] = "json"
@@ -288,6 +298,19 @@ def _mqtt_url(value: object) -> str:
     return str(value)
 
 
+def _kiosk_address(value: object) -> str:
+    if value == "":
+        return ""
+    try:
+        parts = urlsplit(f"//{value}")
+        is_right = is_loopback(parts.hostname or "") and parts.port is not None and parts.netloc == str(value)
+    except ValueError:
+        is_right = False
+    if not is_right:
+        raise ValueError("not of the form 127.0.0.1:8090; the screen is served on this host only")
+    return str(value)
+
+
 _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "machine_id": _text(r"[0-9a-z_-]{1,32}"),
     "shard": _number(0, 99),
@@ -308,6 +331,11 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "keypad_baud_rate": _number(50, FASTEST_BAUD),
     "card_port": _text(r"[^\x00-\x1f]*"),
     "card_profile": _text(r"[0-9A-Za-z_+-]{1,40}"),
+    "kiosk_address": _kiosk_address,
+    "telephone": _text(r"[0-9 +()-]{0,40}"),
+    "voice_pack": _text(r"[0-9a-z_-]{0,40}"),
+    "speech_command": _text(r"[^\x00-\x1f]*"),
+    "audio_command": _text(r"[^\x00-\x1f]*"),
     "utc_offset_minutes": _number(-720, 840),
     "log": _text("json|text"),
 }

@@ -229,7 +229,7 @@ class Loop:
         self._ports.append(Port(url, baud_rate, received, self.fail))
 
     def show_to(self, watch: Callable[[Front, int], None]) -> None:
-        """Let `watch` see the front of the machine, and the time, after every turn; it is called in the loop's thread."""
+        """Let `watch` see the front of the machine, and the time, after every turn; the loop's thread calls it."""
         self._watch = watch
 
     def run(self, agent: Agent) -> bool:

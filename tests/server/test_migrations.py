@@ -78,7 +78,7 @@ def test_the_migrations_make_what_the_code_describes(described: Engine, migrated
 def test_a_migrated_database_is_left_as_it_is_by_a_second_migration(migrated: Engine) -> None:
     db.upgrade(migrated)
     with migrated.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0006"]
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0007"]
 
 
 def test_what_was_booked_before_activities_and_rules_is_there_afterwards(described: Engine) -> None:

@@ -344,6 +344,8 @@ def on_stage(
     own = {
         "JISHAN_DATA_DIR": str(directory / "server"),
         "JISHAN_ARGON2_MEMORY_KIB": "4096",
+        # Whoever tries the demo looks at every page at once.
+        "JISHAN_SECOND_FACTOR_ROLES": "",
         "JISHAN_LOGINS_PER_MINUTE": "200",
     }
     # Settings of a real installation on this computer are not the demo's.
@@ -446,7 +448,7 @@ def add_machine(stage: Stage, machine_id: str, profile: str) -> MachineOnStage:
             *("--port", "pty" if "--link" in links else dispenser),
             *("--profile", profile, "--profiles", str(profiles)),
             *("--slots", "1-4", "--items", str(STOCK), "--control", "127.0.0.1:0"),
-            *("--state", str(directory / "cabinet.json")),
+            *("--state", str(directory / "cabinet.json"), "--screen", str(directory / "agent" / "status.json")),
             *(word for option, link in links.items() for word in (option, str(link))),
         ],
         stage.environment,
@@ -468,6 +470,8 @@ def add_machine(stage: Stage, machine_id: str, profile: str) -> MachineOnStage:
     for selection, _, points in PLAN:
         # What the machine itself shows, where it shows a price, is in points.
         machine.front.ask("POST", "/price", {"selection": selection, "points": points})
+    planogram = admin.ask("GET", f"/machines/{machine_id}/planogram")
+    machine.front.ask("POST", "/names", {"names": _names_on(planogram["slots"])})
     if admin.ask("GET", f"/machines/{machine_id}")["enrolled_at"] is None:
         code = admin.ask("POST", f"/machines/{machine_id}/claim-code")["claim_code"]
         command = [program("jishan-agent"), "enroll", "--dir", str(directory / "agent"), "--code", code]
@@ -479,6 +483,16 @@ def add_machine(stage: Stage, machine_id: str, profile: str) -> MachineOnStage:
             raise DemoFailed(f"enrolment of {machine_id}: {done.stderr[-500:]}")
     machine.start_agent()
     return machine
+
+
+def _names_on(slots: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """What a person reads on each coil of a planogram; a product of somebody else's by its id."""
+    known: dict[str, tuple[str, str]] = {id: (zh, en) for id, zh, en in PRODUCTS}
+    names = {}
+    for slot in slots:
+        zh, en = known.get(slot["product_id"], (slot["product_id"],) * 2)
+        names[slot["selection"]] = {"zh": zh, "en": en, "points": slot["points"]}
+    return names
 
 
 def _dispenser_port(stage: Stage, machine_id: str, directory: Path) -> str:

@@ -62,7 +62,7 @@ def consent() -> ResponseReturnValue:
         "resident/consent.html",
         say,
         lambda: {
-            "state": consents.state(reading(), id),
+            "consent_state": consents.state(reading(), id),
             "text": consents.text_now(reading(), parts().clock()),
             "history": consents.history(reading(), id),
         },

@@ -48,6 +48,7 @@ from jishan_server.api.memberships import memberships
 from jishan_server.api.messages import messages
 from jishan_server.api.notices import notices
 from jishan_server.api.personal import personal
+from jishan_server.api.phone import phone
 from jishan_server.api.prints import prints
 from jishan_server.api.redemptions import redemptions
 from jishan_server.api.reports import reports
@@ -68,8 +69,8 @@ TRIES: Final = frozenset(
     {"auth.create_token", "auth.create_resident_token", "machines.enroll", "machines.get_authority"}
 )
 """Endpoints that take no token and at which one address may try only so often."""
-CHECKS: Final = frozenset({"certificates.check_certificate", "pages_public.certificate"})
-"""Where anybody may ask about a number: as often as one may try to log in, and counted apart."""
+CHECKS: Final = frozenset({"certificates.check_certificate", "pages_public.certificate", "phone.open_claim"})
+"""Where anybody may ask about a number or a scanned code: as often as one may try to log in, and counted apart."""
 PAPERS: Final = (
     "prints.",
     "certificates.get_certificate_pdf",
@@ -82,7 +83,7 @@ PAPERS: Final = (
 """What endpoints begin with that make a PDF."""
 REQUESTS_OF_A_PAPER: Final = 20
 """A paper takes a fifth of a second of one core: an address may have that many fewer of them than requests."""
-PUBLIC: Final = TRIES | CHECKS | {"notices.list_notices"}
+PUBLIC: Final = TRIES | CHECKS | {"notices.list_notices", "phone.get_opened_claim"}
 """Endpoints of the API that take no token; everything else below /api/v1 does."""
 FOR_RESIDENTS: Final = frozenset(
     {"auth.delete_resident_token"}
@@ -164,6 +165,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         imports,
         mine,
         personal,
+        phone,
         prints,
         redemptions,
         reports,

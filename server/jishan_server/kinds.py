@@ -16,6 +16,7 @@ from jishan_server.ledger import operations as ledger
 from jishan_server.organizations import calendar, groups, tree
 from jishan_server.people import (
     auditing,
+    codes,
     consents,
     duplicates,
     memberships,
@@ -29,7 +30,7 @@ from jishan_server.people import (
     sessions,
     staff,
 )
-from jishan_server.vending import alerts, clock, decisions, machines, reports
+from jishan_server.vending import alerts, clock, decisions, machine_claims, machines, reports
 from jishan_server.vending.rules import Rules
 from jishan_server.volunteering import (
     activities,
@@ -102,6 +103,7 @@ BODIES: Final[dict[str, type]] = {
     "dispute_message": messages.DisputeMessage,
     "answer_dispute": messages.AnswerDispute,
     "choose_channels": preferences.ChooseChannels,
+    "issue_code": codes.IssueCode,
     "resend_message": outbox.Resend,
     "put_activity_type": activities.PutActivityType,
     "create_template": activities.CreateTemplate,
@@ -146,6 +148,8 @@ BODIES: Final[dict[str, type]] = {
     "set_slot_open": machines.SetSlotOpen,
     "set_machine_open": machines.SetMachineOpen,
     "lose_machine": machines.LoseMachine,
+    "open_claim": machine_claims.OpenClaim,
+    "offer_claim": machine_claims.OfferClaim,
     "resolve": decisions.Resolve,
     "reverse": decisions.Reverse,
     "give_up": decisions.GiveUp,
@@ -218,6 +222,7 @@ def kinds(
         "answer_dispute": messages.answer_dispute,
         "choose_channels": partial(preferences.choose_channels, available=channels),
         "resend_message": outbox.resend,
+        "issue_code": codes.issue,
         "attach": attachments.attach,
         "record_entry": trainings.record_entry,
         "withdraw_entry": trainings.withdraw_entry,
@@ -269,6 +274,8 @@ def kinds(
         "set_slot_open": machines.set_slot_open,
         "set_machine_open": machines.set_machine_open,
         "lose_machine": partial(machines.lose_machine, rules=rules),
+        "open_claim": machine_claims.open_claim,
+        "offer_claim": machine_claims.offer_claim,
         "resolve": partial(decisions.resolve, rules=rules),
         "reverse": partial(decisions.reverse, rules=rules),
         "give_up": partial(decisions.give_up, rules=rules),

@@ -28,6 +28,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from sqlalchemy.exc import SQLAlchemyError
 
 from jishan_protocol import topics
 from jishan_server.config import Config
@@ -62,8 +63,14 @@ MAX_WAITING: Final = 20_000
 PIN_THREADS: Final = 2
 """A PIN takes tens of milliseconds of one core; more at once would starve the rest."""
 
+OFFERS_S: Final = 1.0
+"""How often it is looked whether somebody has chosen on a phone in front of a machine: one small statement."""
+
 WATCH: Final = "watch"
 RENEW: Final = "renew_leases"
+OFFERS: Final = "offers"
+_EVERY_S: Final = {RENEW: RENEW_S, OFFERS: OFFERS_S}
+"""Everything else is due every WATCH_INTERVAL_S."""
 
 log = structlog.get_logger(__name__)
 
@@ -175,7 +182,7 @@ class Link:
     # The worker.
 
     def _work(self) -> None:
-        due_s = {kind: time.monotonic() + WATCH_INTERVAL_S for kind in (WATCH, *TIMED)}
+        due_s = {kind: time.monotonic() + WATCH_INTERVAL_S for kind in (WATCH, OFFERS, *TIMED)}
         if not self._is_alone:
             due_s[RENEW] = time.monotonic()
         while True:
@@ -188,8 +195,23 @@ class Link:
                 pass
             for kind in due_s:
                 if time.monotonic() >= due_s[kind]:
-                    due_s[kind] = time.monotonic() + (RENEW_S if kind == RENEW else WATCH_INTERVAL_S)
-                    self._submit(Operation(kind, kind, self._holder))
+                    due_s[kind] = time.monotonic() + _EVERY_S.get(kind, WATCH_INTERVAL_S)
+                    if kind == OFFERS:
+                        self._offer()
+                    else:
+                        self._submit(Operation(kind, kind, self._holder))
+
+    def _offer(self) -> None:
+        """Tell machines what waits on phones. It is only read here, and told again in a second."""
+        if not self.is_ready:
+            return
+        try:
+            with self._parts.engine.connect() as connection:
+                payloads = self._gateway.offers(connection, self._shards, self._parts.clock())
+        except SQLAlchemyError as error:
+            log.warning("offers_not_read", error=type(error).__name__)
+            return
+        self._publish(payloads)
 
     def _take(self, event: _Received | _Checked | _Done) -> None:
         match event:

@@ -91,14 +91,21 @@ class OfferClaim:
 # the phone
 
 
-def open_claim(connection: Connection, operation: Operation, now: datetime, keys: Keys) -> dict[str, Any]:
-    """Open a screen's code, once. Refusals: screen_code_old, screen_code_used."""
-    body: OpenClaim = operation.body
-    machine = lock_machines(connection, [body.machine_id]).get(body.machine_id)
-    if machine is None or machine.session_tag is None or machine.key_id < 1:
+def require_screen_code(connection: Connection, keys: Keys, machine_id: str, screen_code: str, now: datetime) -> None:
+    """Refuse, as screen_code_old, what is not on the machine's screen now, or was not a moment ago."""
+    machine = read_machine(connection, machine_id)
+    if machine is None or machine.session_tag is None:
         raise DomainError("screen_code_old")
     key = keys.machine_key(machine.id, machine.key_id)
-    if made_at(key, machine.session_tag, body.screen_code, to_ms(now) // 1000) is None:
+    if made_at(key, machine.session_tag, screen_code, to_ms(now) // 1000) is None:
+        raise DomainError("screen_code_old")
+
+
+def open_claim(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
+    """Open a screen's code that the caller has checked, once. Refusals: screen_code_old, screen_code_used."""
+    body: OpenClaim = operation.body
+    machine = lock_machines(connection, [body.machine_id]).get(body.machine_id)
+    if machine is None:
         raise DomainError("screen_code_old")
     seen = select(_c.id).where(_c.machine_id == machine.id, _c.screen_code == body.screen_code)
     if connection.execute(seen).first() is not None:

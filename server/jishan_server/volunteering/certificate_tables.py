@@ -44,5 +44,6 @@ certificate_records = Table(
     Column("position", Integer, nullable=False),
     Column("record_id", String(40), ForeignKey("service_records.id"), nullable=False),
     PrimaryKeyConstraint("number", "position"),
+    Index("ix_certificate_records_record_id", "record_id"),
 )
 append_only(certificate_records)

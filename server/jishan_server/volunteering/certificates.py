@@ -147,6 +147,20 @@ def revoke_certificate(connection: Connection, operation: Operation, now: dateti
     return certificate(connection, body.actor, found["number"])
 
 
+def outdated_by(connection: Connection, credit_ids: Collection[str]) -> list[Message]:
+    """What people are told whose certificates hold until the records of these credits are corrected."""
+    r, k = service_records.alias().c, certificate_records.alias().c
+    query = (
+        select(_c.number, _c.resident_id)
+        .distinct()
+        .where(r.credit_id.in_(credit_ids), r.state == "valid", k.record_id == r.id, _c.number == k.number)
+        .where(_in_state("valid"))
+        .order_by(_c.number)
+    )
+    rows = connection.execute(query)
+    return [Message(row.resident_id, "certificate_outdated", {"number": row.number}) for row in rows]
+
+
 def certificate(connection: Connection, actor: str, number: str) -> dict[str, Any]:
     """One certificate, for staff who may see the person's records and for the person.
 

@@ -32,6 +32,7 @@ from jishan_server.people.messages import Message, tell
 from jishan_server.people.one_person import persons
 from jishan_server.people.tables import residents
 from jishan_server.volunteering import attendance, service_records
+from jishan_server.volunteering.certificates import outdated_by
 from jishan_server.volunteering.credit_states import Event, State, follow
 from jishan_server.volunteering.rule_versions import Versions, ensure_first
 from jishan_server.volunteering.rules import (
@@ -300,7 +301,12 @@ def _sorted_out(
 
 
 def taken_back(connection: Connection, reversed_: Sequence[tuple[dict[str, Any], str, str]], now: datetime) -> None:
-    """Write that final credits (row, by whom, why) whose points were taken back are reversed, their hours corrected."""
+    """Write that final credits (row, by whom, why) whose points were taken back are reversed, their hours corrected.
+
+    Whose certificate no longer holds is told so.
+    """
+    if not reversed_:
+        return
     for row, actor, reason in reversed_:
         row |= {
             "state": follow(row["state"], Event.REVERSED).value,
@@ -310,6 +316,7 @@ def taken_back(connection: Connection, reversed_: Sequence[tuple[dict[str, Any],
             "reversal_transfer_id": reversal_id(row["id"]) if row["transfer_id"] else None,
         }
     _write(connection, [row for row, _, _ in reversed_])
+    tell(connection, now, outdated_by(connection, [row["id"] for row, _, _ in reversed_]))
     service_records.correct(connection, {row["id"]: actor for row, actor, _ in reversed_}, now)
 
 

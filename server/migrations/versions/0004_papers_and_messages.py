@@ -148,6 +148,7 @@ def make_tables() -> None:
         sa.ForeignKeyConstraint(["record_id"], ["service_records.id"], name=op.f("fk_certificate_records_record_id")),
         sa.PrimaryKeyConstraint("number", "position", name=op.f("pk_certificate_records")),
     )
+    op.create_index("ix_certificate_records_record_id", "certificate_records", ["record_id"], unique=False)
 
 
 FACTS: Final = (

@@ -393,6 +393,15 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "tasks.step_task": Row(P.TASK_WRITE, {"event": "assigned"}),
     "tasks.step_task#sent_back": Row(P.TASK_CONFIRM, {"event": "sent_back", "note": "x"}),
     "tasks.confirm_task": Row(P.TASK_CONFIRM, {}),
+    # a phone at a machine
+    "phone.get_my_code": Row(MYSELF),
+    "phone.open_claim": Row(PUBLIC, {"machine_id": "{machine_id}", "screen_code": "abcdefghijkl2345"}),
+    "phone.get_opened_claim": Row(PUBLIC),
+    "phone.offer_claim": Row(
+        MYSELF, {"selection": 13, "product_id": "soap", "points": 2, "planogram_version": 1}, owned=True
+    ),
+    "phone.get_my_claim": Row(MYSELF, owned=True),
+    "phone.get_my_redemption": Row(MYSELF, owned=True),
     # reports
     "reports.list_own_redemptions": Row(MYSELF),
     "reports.create_own_report": Row(MYSELF, {"kind": "other", "words": "x"}),

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import time
+import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -32,8 +33,9 @@ WHOLE: Final = ()
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the steps as JSON.")
 @click.option("--county", is_flag=True, help="With the whole county: 89 estates, 2,518 people, 18,000 credits.")
 @click.option("--face", type=click.Choice(sorted(PARTS)), default="xy", show_default=True, help="What machines speak.")
+@click.option("--browser", is_flag=True, help="Open the machine's front panel in the browser.")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path("build/demo"), show_default=True)
-def demo(once: bool, as_json: bool, county: bool, face: str, directory: Path) -> None:
+def demo(once: bool, as_json: bool, county: bool, face: str, browser: bool, directory: Path) -> None:
     """Server, gateway, broker, a simulated machine and its agent on this computer, until Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -44,7 +46,7 @@ def demo(once: bool, as_json: bool, county: bool, face: str, directory: Path) ->
             # A story begins at the beginning: it has a folder of its own.
             shutil.rmtree(directory / "once", ignore_errors=True)
             sys.exit(0 if _play(directory / "once", face, as_json=as_json) else 1)
-        _show(directory, face, WHOLE if county else SMALL)
+        _show(directory, face, WHOLE if county else SMALL, opens=browser)
     except DemoFailed as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
@@ -70,13 +72,15 @@ def _play(directory: Path, face: str, *, as_json: bool) -> bool:
     return ok
 
 
-def _show(directory: Path, face: str, county: Sequence[str]) -> None:
+def _show(directory: Path, face: str, county: Sequence[str], *, opens: bool) -> None:
     with on_stage(directory, click.echo, separate_broker=False, county=county, face=face) as stage:
         machine = add_machine(stage, MACHINE, "demo")
         resident = stage.people["residents"][0]
         stage.credit(resident, 20, "河道清洁", "demo-credit-1")
         until(f"{machine.id} sells", machine.is_selling)
         click.echo(_welcome(stage, machine, resident))
+        if opens:
+            webbrowser.open(_panel(machine, resident))
         said = ""
         while True:
             for process in (stage.server, machine.simulator, machine.agent):
@@ -87,6 +91,11 @@ def _show(directory: Path, face: str, county: Sequence[str]) -> None:
                 said = words["code"]
                 click.echo(f"  {time.strftime('%H:%M:%S')} {machine.id}  {words['zh']} / {words['en']}")
             time.sleep(0.2)
+
+
+def _panel(machine: MachineOnStage, resident: Mapping[str, Any]) -> str:
+    """The front panel, with the resident's card at hand."""
+    return f"{machine.front.base}/?card={resident['card']}"
 
 
 def _welcome(stage: Stage, machine: MachineOnStage, resident: Mapping[str, Any]) -> str:
@@ -101,7 +110,10 @@ Look at the API:   {http}/api/v1/docs
 Log in:            POST {http}/api/v1/auth/token with one of
 {staff}
 
-Be {resident["name"]} (20 points, card {resident["card"]}) at machine {machine.id}:
+Stand in front of machine {machine.id} in the browser, and break it on purpose:
+  {_panel(machine, resident)}
+
+Be {resident["name"]} (20 points, card {resident["card"]}) there, or without a browser:
   tap the card:    {post} {front}/tap -d '{{"uid": "{resident["card"]}"}}'
   press 1:         {post} {front}/press -d '{{"selection": 1}}'
   look inside:     curl -s {front}/state

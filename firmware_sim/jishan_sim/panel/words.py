@@ -89,7 +89,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "from_host": ("主机", "host"),
     "pause": ("暂停", "Pause"),
     "go_on": ("继续", "Go on"),
-    "quiet": ("略去重复的", "Leave out repeats"),
+    "quiet": ("略去重复和应答", "Leave out repeats and acknowledgements"),
     "nothing_yet": ("还没有通信。", "Nothing has passed yet."),
     "bad": ("不成帧", "No frame"),
     "turning": ("正在转", "turning"),

@@ -89,8 +89,9 @@ function nameOf(selection) {
 }
 
 function colourOf(selection) {
-  const name = nameOf(selection) || String(selection);
-  return COLOURS[[...name].reduce((sum, sign) => sum + sign.codePointAt(0), 0) % COLOURS.length];
+  const name = nameOf(selection);
+  const place = now.slots.findIndex((slot) => (name ? nameOf(slot.selection) === name : slot.selection === selection));
+  return COLOURS[place % COLOURS.length]; // the same goods in the same colour
 }
 
 function box(selection, x, y, className) {
@@ -121,7 +122,7 @@ function drawSlot(slot) {
   button.classList.toggle("is-empty", slot.items === 0);
   button.classList.toggle("is-stuck", slot.stuck);
   const head = make("span", {}, make("b", {}, String(slot.selection)), name ? ` ${name}` : "");
-  const feet = [points && `${points} ${words.points}`, slot.stuck ? `${state} · ${words.stuck}` : state].filter(Boolean);
+  const feet = [points && `${points} ${words.points}`, state, slot.stuck && words.stuck].filter(Boolean);
   button.append(slotDrawing(slot), head, ...feet.map((foot) => make("span", {}, foot)));
   button.addEventListener("click", () => act("POST /press", { selection: slot.selection }, `${words.slot} ${slot.selection}`));
   return button;
@@ -173,7 +174,9 @@ function showScreen() {
   const other = language === "zh" ? "en" : "zh";
   const said = now.powered ? (screen ? screen[language] : words.no_words) : words.no_power;
   const saidToo = now.powered && screen ? screen[other] : "";
-  if (byId("said").textContent !== said) byId("said").textContent = said;
+  for (const place of ["said", "said-again"]) {
+    if (byId(place).textContent !== said) byId(place).textContent = said;
+  }
   if (byId("said-too").textContent !== saidToo) byId("said-too").textContent = saidToo;
 }
 
@@ -352,7 +355,7 @@ function showLog(frames) {
   const shown = frames.filter((frame) => {
     const isRepeat = last[frame.sender] === frame.bytes;
     last[frame.sender] = frame.bytes;
-    return !(isRepeat && byId("quiet").checked);
+    return !(byId("quiet").checked && (isRepeat || frame.name === "ack"));
   });
   byId("log").replaceChildren(...shown.reverse().map((frame) => {
     const isHost = frame.sender === "host";

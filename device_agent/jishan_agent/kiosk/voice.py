@@ -140,6 +140,7 @@ class Player:
         self._waiting: deque[Callable[[], Path | None]] = deque(maxlen=MAX_WAITING)
         self._changed = threading.Condition()
         self._playing: subprocess.Popen[bytes] | None = None
+        self._utterance = 0
         self._is_stopping = False
         self._log = structlog.get_logger("jishan_agent.voice")
         self._thread = threading.Thread(target=self._run_or_fail, name="voice", daemon=True)
@@ -164,6 +165,7 @@ class Player:
             self._changed.notify()
 
     def _hush(self) -> None:
+        self._utterance += 1
         self._waiting.clear()
         if self._playing is not None:
             self._playing.terminate()
@@ -182,23 +184,23 @@ class Player:
                 self._changed.wait_for(lambda: self._waiting or self._is_stopping)
                 if self._is_stopping:
                     return
-                clip = self._waiting.popleft()
+                clip, utterance = self._waiting.popleft(), self._utterance
             path = clip()
             if path is not None:
-                self._play(path)
+                self._play(path, utterance)
 
-    def _play(self, path: Path) -> None:
-        try:
-            playing = subprocess.Popen(
-                [*self._command, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-        except OSError as error:
-            self._log.warning("no_sound", error=str(error))
-            return
+    def _play(self, path: Path, utterance: int) -> None:
         with self._changed:
-            self._playing = playing
-            if self._is_stopping:
-                playing.terminate()
+            if utterance != self._utterance:
+                # Something newer was said while this sound was looked for.
+                return
+            try:
+                playing = self._playing = subprocess.Popen(
+                    [*self._command, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
+            except OSError as error:
+                self._log.warning("no_sound", error=str(error))
+                return
         try:
             playing.wait(PLAYING_S)
         except subprocess.TimeoutExpired:

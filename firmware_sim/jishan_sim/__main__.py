@@ -9,8 +9,10 @@ from typing import Final
 import click
 
 COMMANDS: Final = {
+    "conform": "jishan_sim.conform",
     "decode": "jishan_sim.decode",
     "demo": "jishan_sim.demo",
+    "host": "jishan_sim.host",
     "machine": "jishan_sim.machine",
     "play": "jishan_sim.play",
     "record": "jishan_sim.record",

@@ -112,14 +112,37 @@ def test_who_stays_acts_on_what_the_other_record_left(both: Office) -> None:
     assert len(office.ok("GET", "/me/appeals", **mine)["items"]) == 1
     reason = {"reason": "没有停电"}
     assert office.ok("POST", f"/me/reports/{left['report']}/reopen", reason, **mine)["state"] == "open"
-    message = next(
-        one for one in office.ok("GET", "/me/messages", **mine)["items"] if one["kind"] == "credit_rejected"
-    )
+    message = next(one for one in office.ok("GET", "/me/messages", **mine)["items"] if one["kind"] == "credit_rejected")
     assert office.ok("POST", f"/me/messages/{message['number']}/dispute", {}, **mine)["disputed_at"]
     # Nobody else may.
     theirs = as_me(office, OTHER)
     office.refused(404, "credit_unknown", "POST", "/me/appeals", appeal, **theirs)
     office.refused(404, "message_unknown", "POST", f"/me/messages/{message['number']}/read", **theirs)
+
+
+def test_one_person_keeps_the_better_of_two_places_and_the_other_goes_to_who_waits(both: Office) -> None:
+    office = both
+    club = Club(office)
+    ids = [office.people.residents[number].id for number in (OLD, KEPT, OTHER)]
+    first, second = club.session("2026-03-09T14:00", capacity=2), club.session("2026-03-10T14:00", capacity=1)
+    third = club.session("2026-03-11T14:00", capacity=1)
+    # Both have a place of the first, of the second only the old record, and of the third the other person.
+    for session, order in ((first, (0, 1, 2)), (second, (0, 2, 1)), (third, (2, 0, 1))):
+        for number in order:
+            office.ok("POST", f"/sessions/{session}/sign-ups", {"resident_id": ids[number]})
+    mine = office.ok("GET", f"/sessions/{third}/sign-ups")["items"][2]
+    office.ok("POST", f"/sign-ups/{mine['id']}/cancel")
+    merge(office)
+
+    def places(session: str) -> list[tuple[str, str]]:
+        items = office.ok("GET", f"/sessions/{session}/sign-ups")["items"]
+        return [(one["resident_id"], one["state"]) for one in items]
+
+    assert places(first) == [(ids[KEPT], "signed_up"), (ids[OTHER], "signed_up")]
+    assert places(second) == [(ids[KEPT], "signed_up"), (ids[OTHER], "waiting")]
+    assert places(third) == [(ids[OTHER], "signed_up"), (ids[KEPT], "waiting")]
+    told = office.ok("GET", f"/residents/{ids[OTHER]}/messages")["items"]
+    assert [one["kind"] for one in told] == ["sign_up_moved_up"]
 
 
 def test_caps_count_what_the_other_record_has(office: Office) -> None:

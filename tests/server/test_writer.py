@@ -261,7 +261,7 @@ def test_a_database_that_was_never_there_is_unavailable(tmp_path: Path) -> None:
 def test_upgrade_is_done_once_and_again_without_harm(engine: Engine) -> None:
     db.upgrade(engine)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0003"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0005"
 
 
 def test_instants_keep_their_milliseconds(engine: Engine) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from postgresql_server import Postgresql
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, insert, select
 
@@ -261,7 +262,8 @@ def test_a_database_that_was_never_there_is_unavailable(tmp_path: Path) -> None:
 def test_upgrade_is_done_once_and_again_without_harm(engine: Engine) -> None:
     db.upgrade(engine)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0005"
+        newest = ScriptDirectory(str(db.migrations_path())).get_current_head()
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == newest
 
 
 def test_instants_keep_their_milliseconds(engine: Engine) -> None:

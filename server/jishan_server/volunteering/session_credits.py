@@ -128,7 +128,8 @@ def waiting(
     """
     own = resident_of(connection, actor)
     c = credits.c
-    query = select(c.id, c.estate_id, c.resident_id, c.recorded_by, c.activity, c.day, c.minutes, c.points)
+    columns = (c.id, c.estate_id, c.resident_id, c.recorded_by, c.session_id, c.activity, c.day, c.minutes, c.points)
+    query = select(*columns)
     query = query.where(c.state == State.RECORDED, c.estate_id.in_(estate_ids), c.recorded_by != actor)
     if own is not None:
         query = query.where(c.resident_id != own)

@@ -1,18 +1,31 @@
-"""The desk: what a coordinator, an approver or an estate's secretary does today."""
+"""The desk: what a coordinator, an approver or an estate's secretary does. Each module is one part of it."""
 
-from flask import render_template
-from flask.typing import ResponseReturnValue
+from jishan_server.web import (
+    desk_activities,
+    desk_approving,
+    desk_attendance,
+    desk_figures,
+    desk_home,
+    desk_papers,
+    desk_people,
+    desk_sheets,
+    desk_tasks,
+    desk_todo,
+)
+from jishan_server.web.desk_ground import desk
 
-from jishan_server.api.asking import actor
-from jishan_server.people import staff
-from jishan_server.reading import reading
-from jishan_server.web.ground import for_staff, pages
+PARTS = (
+    desk_home,
+    desk_todo,
+    desk_approving,
+    desk_activities,
+    desk_attendance,
+    desk_sheets,
+    desk_people,
+    desk_papers,
+    desk_tasks,
+    desk_figures,
+)
+"""Importing a part gives the desk its pages."""
 
-desk = pages("desk", "/desk", is_staff=True)
-
-
-@desk.get("")
-@for_staff
-def home() -> ResponseReturnValue:
-    """Today's work."""
-    return render_template("desk/home.html", person=staff.view(reading(), actor()))
+__all__ = ["PARTS", "desk"]

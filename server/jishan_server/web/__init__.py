@@ -20,6 +20,7 @@ from jishan_server.web.resident_account import resident_account
 from jishan_server.web.resident_activities import arrivals, resident_activities
 from jishan_server.web.resident_machines import resident_machines
 from jishan_server.web.resident_messages import resident_messages
+from jishan_server.web.resident_phone import resident_phone, screens
 from jishan_server.web.resident_points import resident_points
 from jishan_server.web.resident_records import resident_records
 from jishan_server.web.texts import Languages
@@ -31,9 +32,10 @@ RESIDENTS = (
     resident_activities,
     resident_messages,
     resident_machines,
+    resident_phone,
     resident_account,
 )
-AREAS = (entrance, account, public, arrivals, *RESIDENTS, desk)
+AREAS = (entrance, account, public, arrivals, screens, *RESIDENTS, desk)
 
 files = Blueprint(
     "pages_files", __name__, static_folder="static", static_url_path="/static", template_folder="templates"

@@ -60,7 +60,7 @@ def _entered(kind: str, attempt: Any, token: str, where: str, is_staff: bool) ->
         return render_template("login.html", is_staff=is_staff, error=words), error.status
     # A new session for a new person: nothing of the one before stays, but how they like to read, and a code that was
     # scanned before the login.
-    kept = {name: session[name] for name in ("language", "elder", "opened_code") if name in session}
+    kept = {name: session[name] for name in ("language", "elder", "opened_code", "opened_claim") if name in session}
     session.clear()
     session.update(kept, token=token)
     session.permanent = not is_staff

@@ -6,6 +6,7 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
+from jishan_protocol import personal_codes
 from jishan_server.api.asking import actor, caller, change
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.errors import DomainError
@@ -74,6 +75,9 @@ def objection(estate_id: str, credit_id: str) -> ResponseReturnValue:
 def certificate(number: str | None) -> ResponseReturnValue:
     """What anybody may know of a certificate's number, or a field to type one."""
     typed = (request.args.get("number", "") if number is None else number)[:LONGEST].strip()
+    # A resident's personal code, seen by a camera that is no machine's: it leads to the page that shows it.
+    if typed.isdigit() and len(typed) == personal_codes.DIGITS:
+        return redirect(url_for("pages_resident_phone.code"))
     found, problem, status = None, "", 200
     if typed:
         try:

@@ -202,7 +202,8 @@ class Machine:
         self._halt_file.write_text("")
         self._links = self.folder / "dispenser", self.folder / "card"
         control = f"127.0.0.1:{free_port()}"
-        self._control = f"http://{control}"
+        self.panel = f"http://{control}"
+        """Where its front panel and its control port are."""
         self.simulator = site.program(
             f"simulator-{id}",
             [
@@ -210,6 +211,7 @@ class Machine:
                 *("--slots", f"1-{site.selections}", "--items", str(ITEMS)),
                 *("--state", str(self.folder / "cabinet.json")),
                 *("--link", str(self._links[0]), "--card-link", str(self._links[1])),
+                *("--screen", str(self.folder / "status.json")),
             ],
         )
         self.agent = site.program(
@@ -240,7 +242,7 @@ class Machine:
         return bool(status.get("is_selling")) and status["state"] == "idle" and status["outbox_length"] == 0
 
     def control(self, method: str, path: str, **body: object) -> Any:
-        return ask(method, f"{self._control}/{path}", body or None)
+        return ask(method, f"{self.panel}/{path}", body or None)
 
     def items_gone(self, selection: int) -> int:
         """How many items have left the coil, by what hangs on it and by what fell, which must agree."""

@@ -131,6 +131,7 @@ SHELLS: Final = {
     "jishan_sim.demo": "plays in real time",
     "jishan_sim.demo_stage": "starts real programs",
     "jishan_sim.demo_story": "plays in real time",
+    "jishan_sim.fleet": "beats in real time, over MQTT",
     "jishan_sim.machine": "the simulator's only clock",
     "jishan_sim.mqtt_port": "a board's MQTT connection, and its thread",
     "jishan_sim.play": "plays in real time, starts a machine",

@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "conform": "jishan_sim.conform",
     "decode": "jishan_sim.decode",
     "demo": "jishan_sim.demo",
+    "fleet": "jishan_sim.fleet",
     "host": "jishan_sim.host",
     "machine": "jishan_sim.machine",
     "play": "jishan_sim.play",

@@ -37,7 +37,6 @@ from jishan_agent.kiosk.phrases import GOODS, Phrase
 from jishan_agent.kiosk.screen import Setting
 from jishan_agent.loop import WIRES, Loop, boot_time_ms, serve
 from jishan_agent.readers.serial_cards import CardReader
-from jishan_agent.readers.serial_keypad import Keypad
 from jishan_agent.uplink import Uplink, UplinkSettings
 from jishan_protocol.errors import JishanError
 
@@ -250,7 +249,7 @@ def _run(settings: Config) -> int:
         raise config.ConfigError("dispenser_port: is not set")
     loop.add_dispenser(settings.dispenser_port, config.dispenser_baud_rate(settings), dispenser)
     if settings.keypad_port:
-        loop.add_keypad(settings.keypad_port, settings.keypad_baud_rate, Keypad())
+        loop.add_keypad(settings.keypad_port, settings.keypad_baud_rate)
     if settings.card_port:
         loop.add_cards(settings.card_port, reader.baud_rate, CardReader(reader))
     uplink = Uplink(

@@ -23,9 +23,10 @@ from typing import Final, assert_never
 
 import structlog
 
-from jishan_agent import vending
+from jishan_agent import keying, vending
 from jishan_agent.dispensers import base
 from jishan_agent.journal import MAX_UNACKED, Journal, OutboxRow
+from jishan_agent.keying import Keyed
 from jishan_agent.vending import Surroundings, Vending, VendingEvent
 from jishan_agent.vouchers import CLOSED_MS, MAX_WRONG, Known, Promised, VoucherShown, judge
 from jishan_agent.words import Say, say
@@ -38,6 +39,7 @@ from jishan_protocol.messages import (
     Approved,
     Authorize,
     CloseVouchers,
+    Declined,
     Denied,
     Desired,
     Dispensed,
@@ -55,10 +57,14 @@ from jishan_protocol.messages import (
     Reported,
     Slot,
     VendStarted,
+    Waiting,
     decode,
     encode,
 )
-from jishan_protocol.sealing import NONCE_BYTES, card_hash, seal_credential
+from jishan_protocol.personal_codes import is_member_number, read_code
+from jishan_protocol.screen_codes import AHEAD_S, SHOWN_S, screen_code
+from jishan_protocol.sealing import NONCE_BYTES, Credential, card_hash, seal_credential
+from jishan_protocol.vouchers import PREFIX as VOUCHER_PREFIX
 from jishan_protocol.vouchers import looks_typed
 
 WINDOW: Final = 64
@@ -78,6 +84,9 @@ MAX_UNANSWERED_BEATS: Final = 3
 
 RESERVE_AGAIN_MS: Final = 60_000
 """How often a full disk is tried again."""
+
+CODE_KEPT_MS: Final = 15 * 60_000
+"""A code on the screen may be opened for 2 minutes, and who opened it has 10 to choose."""
 
 MAX_PACK_NUMBERS_AHEAD: Final = 64
 """The journal may lag so far behind the dispenser's PackNO; a new run skips that many of the 255."""
@@ -118,6 +127,13 @@ class CardUnreadable:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A scanner read this text."""
+
+    text: str = field(repr=False)
+
+
 AgentEvent = (
     LinkUp
     | LinkDown
@@ -125,6 +141,8 @@ AgentEvent = (
     | DispenserSpoke
     | CardUnreadable
     | VoucherShown
+    | Scanned
+    | Keyed
     | vending.Identified
     | vending.Stayed
     | base.Pressed
@@ -143,6 +161,10 @@ class Identity:
     card_key: bytes = field(repr=False)
     utc_offset_minutes: int = 480
     agent_version: str = "0"
+    site_url: str = ""
+    """What the address on the screen begins with; empty: none is shown."""
+    has_keypad: bool = False
+    """Of its own, on which a number and a PIN can be typed."""
 
     @property
     def key(self) -> bytes:
@@ -161,6 +183,8 @@ class Status:
     is_connected: bool
     redemption_id: str
     outbox_length: int
+    address: str = ""
+    """For a phone to scan, while nobody is being served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +202,10 @@ class Front:
     choice_ends_ms: int | None
     redemption: vending.Redemption | None
     news: Greeting | None
+    address: str = ""
+    """For a phone to scan, while nobody is being served."""
+    typed: str = ""
+    """What has been typed on the keypad, a PIN as dots."""
 
 
 def stop_nowhere(step: str) -> None:
@@ -232,6 +260,10 @@ class Agent:
         self._follow_desired()
         self._closures = journal.closures()
         self._digits_closed_until_ms: int | None = None
+        self._entry = keying.Entry()
+        self._screen_codes: dict[str, int] = {}
+        self._screen_code = ""
+        self._screen_code_s = 0
 
     # What the loop calls.
 
@@ -266,6 +298,10 @@ class Agent:
                 self._say(say("bad_card"))
             case VoucherShown():
                 self._show_voucher(event.text, now_ms)
+            case Scanned():
+                self._take_scanned(event.text.strip(), now_ms)
+            case Keyed():
+                self._take_keys(event.keys, now_ms)
             case vending.Identified() | vending.Stayed() | base.Pressed() | base.CancelPressed():
                 self._step(event, now_ms)
             case _:
@@ -282,6 +318,9 @@ class Agent:
             self._journal.restore_reserve()
         self._keep_pack_number()
         self._clear_jams(now_ms)
+        self._show_code(now_ms)
+        if now_ms - self._entry.typed_ms > keying.GAP_MS:
+            self._entry = keying.Entry()
         if self._session is None:
             return
         if now_ms >= self._beat_due_ms:
@@ -294,6 +333,10 @@ class Agent:
     def next_wakeup_ms(self) -> int | None:
         """When `tick` has something to do at the latest."""
         due = [self._dispenser.next_wakeup_ms, self._vending.next_wakeup_ms]
+        if self._entry != keying.Entry(typed_ms=self._entry.typed_ms):
+            due.append(self._entry.typed_ms + keying.GAP_MS + 1)
+        if self._screen_code in self._screen_codes:
+            due.append(self._screen_codes[self._screen_code] + 1000 * SHOWN_S)
         if self._session is not None:
             due.append(self._beat_due_ms)
             due.append(self._resend_at_ms if self._journal.outbox_length else None)
@@ -315,6 +358,7 @@ class Agent:
             is_connected=self._session is not None,
             redemption_id="" if attempt is None else attempt.redemption.id,
             outbox_length=self._journal.outbox_length,
+            address=self._address,
         )
 
     @property
@@ -332,6 +376,8 @@ class Agent:
             choice_ends_ms=state.choice_ends_ms,
             redemption=None if state.attempt is None else state.attempt.redemption,
             news=state.news,
+            address=self._address,
+            typed=self._entry.shown(is_pin=state.wants_pin),
         )
 
     # A step of the vending, carried out.
@@ -343,6 +389,8 @@ class Agent:
             slots=self._slots,
             closed=frozenset(selection for selection in self._closures if selection is not None),
             is_blocked=self._is_blocked,
+            is_shown=lambda code: code in self._screen_codes,
+            takes_pin=self._identity.has_keypad,
             # By the server's clock, which every redemption waits for: this machine's own may say 1970.
             fresh_id=timed_id(self._server_ms(now_ms) or 0, self._random.getrandbits(RANDOM_BITS)),
         )
@@ -352,8 +400,12 @@ class Agent:
         if isinstance(event, Approved):
             self._stop_at("approved")
         self._vending = result.state
+        if result.state.credential is not None or result.state.attempt is not None:
+            # Somebody is being served: who scanned the screen before that has to do it again.
+            self._screen_codes.clear()
         for action in result.actions:
             self._do(action, now_ms)
+        self._show_code(now_ms)
         if result.writes:
             self._send_outbox(now_ms)
 
@@ -422,6 +474,9 @@ class Agent:
                 self._ask(action, now_ms)
             case vending.AskNews():
                 self._ask_news(action, now_ms)
+            case vending.Decline():
+                if self._server_clock is not None:
+                    self._send("ask", Declined(action.claim_id, action.code), now_ms, vending.ANSWER_MS)
             case vending.Begin():
                 with self._line:
                     self._dispenser.begin(action.points, now_ms)
@@ -472,6 +527,63 @@ class Agent:
             ("offline", self._session is None or self._server_clock is None),
         )
         return next((code for code, holds in reasons if holds), "")
+
+    # A scanner, a keypad, and a phone before the screen.
+
+    def _take_scanned(self, text: str, now_ms: int) -> None:
+        code = read_code(text)
+        if text.startswith(VOUCHER_PREFIX):
+            self._show_voucher(text, now_ms)
+        elif code is not None:
+            self._step(vending.Identified(Credential(code=code)), now_ms)
+        elif is_member_number(text) and self._identity.has_keypad:
+            # A printed card: whose it is, and that they know its PIN, is still to be shown.
+            self._entry = keying.waiting_for_pin(text, now_ms)
+            self._step(vending.Prompted("enter_pin"), now_ms)
+        else:
+            self._log.info("scan_unreadable", length=len(text))
+            self._say(say("bad_code"))
+
+    def _take_keys(self, keys: str, now_ms: int) -> None:
+        for key in keys:
+            state = self._vending
+            card = state.credential if state.wants_pin else None
+            self._entry, entered = keying.pressed(self._entry, key, now_ms, card)
+            match entered:
+                case None:
+                    if state.choice_ends_ms is not None:
+                        self._step(vending.Stayed(), now_ms)
+                case VoucherShown():
+                    self._show_voucher(entered.text, now_ms)
+                case _:
+                    self._step(entered, now_ms)
+
+    def _show_code(self, now_ms: int) -> None:
+        """Keep a fresh code on the screen while a phone may scan it; see `jishan_protocol.screen_codes`."""
+        state, session, server_ms = self._vending, self._session, self._server_ms(now_ms)
+        is_free = state.attempt is None and state.credential is None and not self._why_not_selling()
+        if not self._identity.site_url or not is_free or session is None or server_ms is None:
+            self._screen_code = ""
+            return
+        made_ms = self._screen_codes.get(self._screen_code)
+        if made_ms is not None and now_ms - made_ms < 1000 * SHOWN_S:
+            return
+        self._screen_codes = {
+            code: made_ms for code, made_ms in self._screen_codes.items() if now_ms - made_ms < CODE_KEPT_MS
+        }
+        # Of one second there is one code, and it is not shown to the next person again.
+        made_s = max(server_ms // 1000, self._screen_code_s + 1)
+        if made_s > server_ms // 1000 + AHEAD_S // 2:
+            self._screen_code = ""
+            return
+        self._screen_code_s = made_s
+        self._screen_code = screen_code(self._identity.key, session.tag, made_s)
+        self._screen_codes[self._screen_code] = now_ms
+
+    @property
+    def _address(self) -> str:
+        code, identity = self._screen_code, self._identity
+        return f"{identity.site_url}/m/{identity.machine_id}/{code}" if code else ""
 
     # Vouchers.
 
@@ -582,6 +694,8 @@ class Agent:
 
     def _link_up(self, now_ms: int) -> None:
         self._connection += 1
+        # It was of the former connection; who has opened it may still choose.
+        self._screen_code = ""
         self._session = Session(self._journal.boot, self._connection, self._fresh_id())
         self._server_clock = None
         self._sent_upto = self._journal.acked_upto
@@ -617,7 +731,7 @@ class Agent:
         )
         return seal(envelope, topic, self._identity.key)
 
-    def _send(self, kind: str, message: Authorize | Greet | Heartbeat, now_ms: int, lasts_ms: int) -> bool:
+    def _send(self, kind: str, message: Authorize | Greet | Declined | Heartbeat, now_ms: int, lasts_ms: int) -> bool:
         """Publish a message that is not kept; it expires by the server's own clock, once that is known."""
         if self._session is None:
             return False
@@ -707,7 +821,7 @@ class Agent:
             self._log.warning("message_refused", reason=error.reason, detail=error.detail)
             return
         match message:
-            case Approved() | Denied() | Found() | Greeting():
+            case Approved() | Denied() | Found() | Greeting() | Waiting():
                 self._step(message, now_ms)
             case Ack():
                 self._acked(message, now_ms)

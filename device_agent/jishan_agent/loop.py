@@ -24,7 +24,7 @@ from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke
 from jishan_agent.dispensers.base import Dispenser, OnlineChanged, Served, Serviced
 from jishan_agent.mqtt_port import MqttPort
 from jishan_agent.readers.serial_cards import CardReader, Tapped
-from jishan_agent.readers.serial_keypad import Keypad
+from jishan_agent.readers.serial_keypad import keys
 from jishan_agent.vending import Identified
 from jishan_protocol.sealing import Credential
 
@@ -219,12 +219,11 @@ class Loop:
 
         self._ports.append(Port(url, baud_rate, received, self.fail))
 
-    def add_keypad(self, url: str, baud_rate: int, keypad: Keypad) -> None:
-        """Read presses on the port `url`."""
+    def add_keypad(self, url: str, baud_rate: int) -> None:
+        """Read keys on the port `url`."""
 
         def received(data: bytes) -> None:
-            for event in keypad.receive(data, boot_time_ms()):
-                self.put(event)
+            self.put(keys(data))
 
         self._ports.append(Port(url, baud_rate, received, self.fail))
 

@@ -40,6 +40,7 @@ from jishan_protocol.messages import (
     Slot,
     VendStarted,
     VouchersClosed,
+    Waiting,
 )
 from jishan_protocol.redemption import CLOSED, Event, Party, State, advance
 from jishan_protocol.sealing import Credential
@@ -56,6 +57,9 @@ ASK_AGAIN_MS: Final = 3_000
 VOUCHER_MS: Final = 30_000
 """A voucher's vend begins within this of being shown, or not at all: as long as an approval lasts."""
 
+PIN_REQUIRED: Final = "pin_required"
+"""What the server denies a card with that has spent what a card may without its PIN."""
+
 RECOVERY_MS: Final = 600_000
 """A dispenser that has not come to rest by then (the longest heated vend takes 5 minutes) leaves the outcome unknown;
 the driver goes on trying, and a later proof is still told."""
@@ -69,6 +73,13 @@ class Identified:
     """A card was tapped, or a member number and PIN were entered."""
 
     credential: Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A keypad has got so far: `code` of `words` says what is to be typed next, or what was wrong with it."""
+
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,8 @@ VendingEvent = (
     | Found
     | Greeting
     | CloseVouchers
+    | Prompted
+    | Waiting
 )
 
 
@@ -192,6 +205,14 @@ class AskNews:
 
 
 @dataclass(frozen=True, slots=True)
+class Decline:
+    """Tell the server why what waits on a phone is not begun here."""
+
+    claim_id: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """Let the dispenser say whether the selection can be sold."""
 
@@ -231,7 +252,7 @@ class Cancel:
     """What was pressed, or begun, ends without a vend."""
 
 
-Action = Ask | AskNews | Begin | Cancel | Check | Vend | Release | Recover | Say
+Action = Ask | AskNews | Decline | Begin | Cancel | Check | Vend | Release | Recover | Say
 
 
 # The state.
@@ -262,6 +283,8 @@ class Vending:
     """The greeting that is asked for; an answer to any other is late and means nothing."""
     news: Greeting | None = None
     """What is new for whoever has identified; it goes with the session."""
+    wants_pin: bool = False
+    """The card in `credential` was asked for its PIN."""
 
     @property
     def next_wakeup_ms(self) -> int | None:
@@ -285,6 +308,10 @@ class Surroundings:
     closed: frozenset[int]
     is_blocked: Callable[[str], bool]
     fresh_id: str
+    is_shown: Callable[[str], bool] = lambda code: False
+    """Whether this program showed that screen code, and to nobody else since."""
+    takes_pin: bool = False
+    """There is a keypad on which a PIN can be typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +332,10 @@ def step(state: Vending, event: VendingEvent, now_ms: int, around: Surroundings)
             return _pressed(state, event, now_ms, around)
         case base.CancelPressed():
             return _cancelled(state)
+        case Prompted():
+            return _prompted(state, event.code, now_ms, around)
+        case Waiting():
+            return _waiting(state, event, now_ms, around)
         case TimePassed():
             return _time_passed(state, now_ms)
         case Stayed():
@@ -314,7 +345,7 @@ def step(state: Vending, event: VendingEvent, now_ms: int, around: Surroundings)
         case Approved():
             return _approved(state, event, now_ms)
         case Denied():
-            return _denied(state, event)
+            return _denied(state, event, now_ms, around)
         case Found():
             return _found(state, event)
         case Greeting():
@@ -383,6 +414,42 @@ def _identified(state: Vending, credential: Credential, now_ms: int, around: Sur
         session = replace(session, greet_id=around.fresh_id)
         return Step(session, actions=(*begun, say("choose"), AskNews(session.greet_id, credential)))
     return _begin(credential, state.choice, now_ms, around)
+
+
+def _prompted(state: Vending, code: str, now_ms: int, around: Surroundings) -> Step:
+    """Somebody types: they have as long again, and nothing of it is an attempt yet."""
+    if state.attempt is not None:
+        return Step(state, actions=(say(_why_busy(state.attempt)),))
+    if around.why_not_selling:
+        return _refused(around.why_not_selling)
+    return Step(replace(state, choice_ends_ms=now_ms + CHOICE_MS), actions=(say(code),))
+
+
+def _waiting(state: Vending, offer: Waiting, now_ms: int, around: Surroundings) -> Step:
+    """Somebody in front of the screen has chosen on a phone: an attempt like any other, or the server is told why not.
+
+    What only was pressed before is no other person's: the phone's choice takes its place.
+    """
+    attempt = state.attempt
+    if attempt is not None:
+        is_this = attempt.credential is not None and attempt.credential.claim == offer.claim_id
+        return Step(state, actions=() if is_this else (Decline(offer.claim_id, "busy"),))
+    slot = around.slots.get(offer.selection)
+    shown = (offer.planogram_version, offer.product_id, offer.points)
+    reasons = (
+        (around.why_not_selling, bool(around.why_not_selling)),
+        ("claim_over", state.credential is not None or not around.is_shown(offer.screen_code)),
+        ("no_such_selection", slot is None),
+        ("changed", slot is not None and shown != (around.planogram_version, slot.product_id, slot.points)),
+        ("selection_disabled", slot is not None and not (slot.is_enabled and slot.selection not in around.closed)),
+    )
+    code = next((code for code, holds in reasons if holds), "")
+    if code or slot is None:
+        return Step(state, actions=(Decline(offer.claim_id, code),))
+    begun = _begin(Credential(claim=offer.claim_id), slot, now_ms, around)
+    # What was pressed before was another item, unless it is this one.
+    ending = () if state.choice is None or state.choice.selection == slot.selection else (Cancel(),)
+    return replace(begun, actions=(*ending, *begun.actions))
 
 
 def _greeted(state: Vending, answer: Greeting) -> Step:
@@ -561,12 +628,22 @@ def _approved(state: Vending, answer: Approved, now_ms: int) -> Step:
     return Step(Vending(attempt=attempt), actions=(Check(held.selection),))
 
 
-def _denied(state: Vending, answer: Denied) -> Step:
+def _denied(state: Vending, answer: Denied, now_ms: int, around: Surroundings) -> Step:
     attempt = _asked_for(state, answer.redemption_id)
     if attempt is None:
         return Step(state)
     redemption = _moved(attempt.redemption, Event.DENIED, Party.SERVER)
     words = Say(f"denied:{answer.code}", answer.text_zh, answer.text_en)
+    card = attempt.credential
+    if answer.code == PIN_REQUIRED and around.takes_pin and card is not None and card.card is not None:
+        # The same card with its PIN is another attempt, for what was chosen already.
+        session = Vending(
+            credential=card,
+            choice=around.slots.get(redemption.selection),
+            choice_ends_ms=now_ms + CHOICE_MS,
+            wants_pin=True,
+        )
+        return Step(session, (Save(redemption),), (Cancel(), _begun(around), words))
     return Step(Vending(), (Save(redemption),), (Cancel(), words))
 
 

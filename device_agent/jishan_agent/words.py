@@ -15,6 +15,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "identify": ("{name_zh}，{points}分。请刷卡。", "{name_en}, {points} points. Please tap your card."),
     "asking": ("正在核对积分，请稍候。", "Checking your points, please wait."),
     "vending": ("正在出货，请稍候。", "Your item is on its way."),
+    "enter_pin": ("请输入密码，再按井号键。", "Please type your PIN, then the hash key."),
     "busy": ("上一位还没有完成，请稍候。", "Please wait until the current exchange is finished."),
     # How it ended.
     "dispensed": ("请取走{name_zh}。已扣{points}分。", "Please take your {name_en}. {points} points were used."),
@@ -80,6 +81,15 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "凭证号码输错次数太多，请15分钟后再输，或者扫二维码。凭证仍然有效。",
         "Too many wrong numbers. Please type again in 15 minutes, or scan the code; the voucher stays valid.",
     ),
+    "bad_code": (
+        "这个码不能用，没有扣分。请打开手机上的个人码再扫。",
+        "This code is of no use here. No points were used; please open your personal code on your phone.",
+    ),
+    "number_wrong": (
+        "会员号不对，请核对八位号码，再输一次。",
+        "This is not a member number. Please check its eight digits and type it again.",
+    ),
+    "pin_form": ("密码是四到八位数字，请重新开始。", "A PIN has four to eight digits. Please begin again."),
     # Why the machine does not sell.
     "not_configured": ("机器还没有设置好，暂停兑换。", "The machine is not set up yet."),
     "offline": ("网络中断，暂停兑换，没有扣分。", "The network is down. No points were used; please try later."),

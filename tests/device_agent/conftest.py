@@ -29,6 +29,7 @@ from jishan_protocol.messages import (
     Ack,
     Approved,
     Authorize,
+    Declined,
     Denied,
     Desired,
     Greet,
@@ -163,6 +164,7 @@ class Server:
         self.acks = True
         self.desired: Desired | None = DESIRED
         self.greets: list[Credential] = []
+        self.declined: list[Declined] = []
         self.greeting: Callable[[Greet], Greeting | None] = lambda greet: None
         self.answer: Callable[[Authorize], Any] = lambda ask: Approved(ask.redemption_id, "token", 30, 8, "张*")
 
@@ -185,6 +187,8 @@ class Server:
                 answer = self.answer(message)
                 if answer is not None:
                     self.send("answer", answer)
+            case Declined():
+                self.declined.append(message)
             case Greet():
                 self.greets.append(open_credential(KEY, message.greet_id, message.credential))
                 told = self.greeting(message)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from jishan_agent.journal import JournalBroken
-from jishan_agent.readers.serial_keypad import Keypad
+from jishan_agent.keying import Entry, pressed
+from jishan_agent.readers.serial_keypad import keys
+from jishan_agent.vending import Prompted
 from jishan_agent.vouchers import CLOSED_MS, MAX_WRONG, VoucherShown
 from jishan_protocol import vouchers
 from jishan_protocol.messages import CloseVouchers, Fault, Slot, VouchersClosed
@@ -296,6 +298,12 @@ def test_a_journal_made_before_vouchers_is_as_good(make_bench: Callable[..., Any
 
 
 def test_sixteen_digits_on_a_keypad_are_a_voucher() -> None:
-    keypad = Keypad()
-    assert keypad.receive(b"0000 1701 3123 4567\r", 0) == [VoucherShown("0000 1701 3123 4567")]
-    assert not keypad.receive(b"123456789\r", 0)
+    def typed(text: bytes) -> list[object]:
+        entry, found = Entry(), []
+        for key in keys(text).keys:
+            entry, entered = pressed(entry, key, 0, None)
+            found.append(entered)
+        return [one for one in found if one is not None]
+
+    assert typed(b"0000 1701 3123 4567\r") == [VoucherShown("0000 1701 3123 4567")]
+    assert typed(b"123456789\r") == [Prompted("number_wrong")]

@@ -28,7 +28,7 @@ THREADS: Final = 8
 
 MAX_BODY_BYTES: Final = 1_000
 PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".svg")
-POLICY: Final = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+POLICY: Final = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 def pictured(directory: Path) -> dict[str, Path]:

@@ -371,7 +371,9 @@ def _done(memory: Memory, front: Front, step: Step, name: str, value: str) -> Tu
     match name:
         case "digit" if (can_choose or step is Step.CONFIRM) and len(value) == 1:
             typed = (memory.typed + value)[-MAX_TYPED:]
-            return Turn(_spoken(replace(memory, typed=typed, notice=""), number(int(value), "en")))
+            # The first digit breaks off what is being said; the next ones wait for each other.
+            waits = bool(memory.typed)
+            return Turn(_spoken(replace(memory, typed=typed, notice=""), number(int(value), "en"), waits=waits))
         case "untype":
             return Turn(replace(memory, typed=""))
         case "choose" if can_choose or step is Step.CONFIRM:

@@ -1,15 +1,23 @@
-"""A resident's own pages, and those for everybody: what they say, what they change, and that a refusal loses nothing."""
+"""The pages of residents, and those for everybody: what they say and change, and that a refusal loses nothing."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from activity_office import Club
-from browser import Pages
+from link_world import Box, World
 from office import Office
+from sqlalchemy import func, select
 
+from browser import Pages
+from jishan_protocol.messages import NotDispensed, OutcomeUnknown
+from jishan_protocol.screen_codes import screen_code
+from jishan_protocol.sealing import Credential
+from jishan_server.db import to_ms
+from jishan_server.vending.report_tables import reports
 from jishan_server.volunteering import codes
 
 EVERY = (
@@ -61,6 +69,34 @@ def work(office: Office, resident: int = 0, minutes: int = 90) -> dict[str, Any]
     made = office.ok("POST", "/credits", body)
     done: dict[str, Any] = office.ok("POST", f"/credits/{made['id']}/approve", {}, as_="approver")
     return done
+
+
+@pytest.fixture
+def box(office: Office) -> Iterator[Box]:
+    """A machine in the estate that is online and sells soap for 2 points, and 10 points of the first resident."""
+    office.credit(0, 10)
+    world = World(office.parts.engine)
+    world.now = office.now
+    made = world.machine()
+    made.beat()
+    yield made
+    world.close()
+
+
+def on_screen(box: Box) -> str:
+    """Where a phone goes that scans the machine's screen."""
+    return f"/m/{box.id}/{screen_code(box.key, box.session.tag, to_ms(box.world.now) // 1000)}"
+
+
+def chosen(browser: Pages, box: Box) -> str:
+    """Scan, choose and confirm; gives the address of the page that watches."""
+    assert browser.client.get(on_screen(box)).headers["Location"] == "/my/choose"
+    found = re.findall(r'href="\?selection=(\d+)"', browser.get("/my/choose"))
+    page = browser.get(f"/my/choose?selection={found[0]}")
+    shown = dict(re.findall(r'name="(selection|product_id|points|planogram_version)" value="([^"]+)"', page))
+    answer = browser.send("/my/choose", page=f"/my/choose?selection={found[0]}", **shown)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["Location"]
 
 
 def scanned(club: Club, session_id: str) -> str:
@@ -173,7 +209,7 @@ def test_hours_become_a_certificate_that_anybody_can_check(browser: Pages, offic
     wrong = other.client.get("/c?number=123456789012345", headers=other.headers)
     assert wrong.status_code in (404, 422)
     other.log_in(1)
-    other.get(f"/my/certificates/{number[1]}.pdf", 403)
+    other.get(f"/my/certificates/{number[1]}.pdf", 404)
 
 
 def test_a_correction_keeps_what_was_typed_when_it_is_refused(browser: Pages, office: Office) -> None:
@@ -325,3 +361,112 @@ def test_an_account_is_closed_only_by_who_says_so_twice(browser: Pages) -> None:
     assert answer.headers["Location"] == "/my/closed"
     assert "已销户" in browser.get("/my/closed")
     assert browser.client.get("/my").headers["Location"].startswith("/login")
+
+
+def test_the_code_for_the_scanner_is_new_each_time_and_redeems(browser: Pages, box: Box) -> None:
+    browser.log_in()
+    found = [re.search(r">([0-9 ]{23})<", browser.get("/my/code")) for _ in range(2)]
+    first, second = (one[1].replace(" ", "") for one in found if one is not None)
+    assert first != second
+    id = box.vend(Credential(code=second))
+    box.dispense(id)
+    assert "已出货" in browser.get("/my/reports")
+    assert browser.client.get(f"/c/{first}").headers["Location"] == "/my/code"
+
+
+def test_a_phone_scans_logs_in_chooses_and_watches_the_item_come_out(browser: Pages, box: Box) -> None:
+    assert browser.client.get(on_screen(box)).headers["Location"] == "/my/choose"
+    assert browser.client.get("/my/choose").headers["Location"] == "/login?next=/my/choose"
+    browser.log_in()
+    assert "肥皂" in browser.get("/my/choose")
+    # The same code opened again in the same browser is the same scan.
+    address = chosen(browser, box)
+    assert "正在告诉机器" in browser.get(address)
+    assert "data-live" in browser.get(address)
+    id = box.vend(Credential(claim=address.rpartition("/")[2]))
+    assert "正在出货" in browser.get(address)
+    box.dispense(id)
+    page = browser.get(address)
+    assert "已出货，扣了2分" in page
+    assert "data-live" not in page
+    assert f"redemption={id}" in page
+    assert "这次扫码已经用过了" in browser.get("/my/choose")
+    other = Pages(browser.office)
+    other.log_in(1)
+    other.get(address, 404)
+    assert other.client.get(on_screen(box)).status_code == 409
+
+
+def test_when_nothing_comes_out_the_phone_says_that_the_points_are_back(browser: Pages, box: Box) -> None:
+    browser.log_in()
+    address = chosen(browser, box)
+    id = box.vend(Credential(claim=address.rpartition("/")[2]))
+    box.say(NotDispensed(id, "jam", "selection"))
+    page = browser.get(address)
+    assert "没有出货，2分已经退回。编号" in page
+    assert "您有10分可用" in page
+
+
+def test_a_doubt_is_told_with_its_day_on_every_page_that_speaks_of_it(browser: Pages, box: Box) -> None:
+    browser.log_in()
+    id = box.vend()
+    box.say(OutcomeUnknown(id, "restarted"))
+    for address in ("/my", "/my/reports"):
+        assert "3月9日前答复您" in browser.get(address), address
+    assert "预留" in browser.get("/my/explain")
+
+
+def test_a_report_is_made_refused_and_looked_at_again(browser: Pages, box: Box) -> None:
+    browser.log_in()
+    id = box.vend()
+    box.dispense(id)
+    address = f"/my/reports/new?redemption={id}"
+    assert address in browser.get("/my/reports")
+    empty = browser.send(address, words="什么也没有")
+    assert empty.status_code == 422
+    assert "什么也没有" in empty.text
+    assert browser.send(address, kind="not_out", words="什么也没有").status_code == 303
+    assert "您反映的问题" in browser.get("/my")
+    body = {"verdict": "refuse", "reason": "录像里看到取走了"}
+    number = box.world.scalar(select(func.max(reports.c.number)))
+    browser.office.ok("POST", f"/reports/{number}/decide", body, as_="approver")
+    assert "录像里看到取走了" in browser.get("/my/reports")
+    assert browser.send(f"/my/reports/{number}/reopen", reason="那不是我").status_code == 303
+    assert browser.send(f"/my/reports/{number}/reopen", reason="那不是我").status_code == 409
+    other = Pages(browser.office)
+    other.log_in(1)
+    other.get(f"/my/reports/{number}/reopen", 404)
+
+
+def test_everybody_finds_machines_with_what_is_left_and_whether_they_sell(browser: Pages, box: Box) -> None:
+    page = browser.get("/machines")
+    assert "肥皂" in page
+    assert "营业中" in page
+    assert "门口" in browser.get("/machines?name=江畔")
+    assert "没有找到" in browser.get("/machines?name=%25")
+    browser.log_in()
+    assert "您有10分可用" in browser.get("/my/machines")
+    box.world.tick(hours=1)
+    box.world.watch()
+    assert "离线" in browser.get("/machines")
+
+
+def test_the_notice_is_masked_and_a_resident_objects(browser: Pages, office: Office) -> None:
+    document = office.ok("GET", "/rules/presets", as_="admin")["items"][0]["document"] | {"notice_working_days": 3}
+    office.ok("POST", "/rules", {"document": document, "from_day": "2026-03-03", "note": "通知"}, as_="admin")
+    office.tick(days=1)
+    made = work(office, 1)
+    page = browser.get("/notice/jiangpan")
+    assert "刘*芳" in page
+    assert "刘桂芳" not in page
+    assert "/object/" not in page
+    address = f"/notice/jiangpan/object/{made['id']}"
+    assert browser.client.get(address).headers["Location"].startswith("/login")
+    browser.log_in(0)
+    assert address in browser.get("/notice/jiangpan")
+    assert browser.send(address, reason="").status_code == 422
+    assert browser.send(address, reason="那天没有活动").status_code == 303
+    assert "那天没有活动" not in browser.get("/notice/jiangpan")
+    assert browser.send("/notice/jiangpan/object/nothing", reason="x").status_code == 404
+    assert browser.client.get("/notice").headers["Location"] == "/notice/jiangpan"
+    browser.get("/notice/nowhere", 404)

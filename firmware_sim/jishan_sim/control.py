@@ -53,6 +53,7 @@ PRICE: Final = _schema(
     selection=fields.Integer(strict=True, required=True, validate=_SELECTION),
     points=fields.Integer(strict=True, required=True, validate=Range(0, 2**16 - 3)),
 )
+KEYS: Final = _schema(keys=fields.String(required=True, validate=Regexp(r"[0-9#*C \n-]{1,64}\Z")))
 CODE: Final = _schema(text=fields.String(required=True, validate=Regexp(r"[^\x00-\x1f\x7f]{1,512}\Z")))
 NAMES: Final = _schema(
     names=fields.Dict(
@@ -105,7 +106,8 @@ def create_app(machine: Machine) -> Flask:
     def state() -> ResponseReturnValue:
         with machine.at_work() as (face, now_ms):
             inside = state_of(machine.protocol, face, now_ms)
-        return inside | {"screen": screen_of(face, machine.screen), "names": machine.names}
+        seen = {"screen": screen_of(face, machine.screen), "names": machine.names}
+        return inside | seen | {"has_keypad_line": machine.has_keypad_line}
 
     @app.post("/names")
     def names() -> ResponseReturnValue:
@@ -116,6 +118,14 @@ def create_app(machine: Machine) -> Flask:
     def press() -> ResponseReturnValue:
         body = _checked(PRESS, _json())
         machine.press(body["selection"])
+        return {"ok": True}
+
+    @app.post("/keys")
+    def keys() -> ResponseReturnValue:
+        body = _checked(KEYS, _json())
+        if not machine.has_keypad_line:
+            raise Invalid({"keys": "the keypad has no line of its own (--keypad-port); it can only press"})
+        machine.type_keys(body["keys"])
         return {"ok": True}
 
     @app.post("/tap")

@@ -148,9 +148,18 @@ class Machine:
             with self.at_work() as (face, now_ms):
                 face.press(selection, now_ms)
             return
+        self.type_keys(f"{selection}\n")
+
+    @property
+    def has_keypad_line(self) -> bool:
+        """Whether a keypad has a line of its own, for more than selections."""
+        return self._keypad_port is not None
+
+    def type_keys(self, keys: str) -> None:
+        """Type on the keypad that has a line of its own: digits, and a line's end, or `#`, to enter."""
         with self._lock:
             if self.face.cabinet.powered:
-                self._pressed += f"{selection}\n".encode("ascii")
+                self._pressed += keys.encode("ascii")
         self.wake()
 
     def wake(self) -> None:

@@ -154,6 +154,7 @@ class Step:
 
 STEPS: Final[dict[str, Step]] = {
     "press": Step(_selection(0), "POST /press", lambda selection: {"selection": selection}),
+    "keys": Step(fields.String(validate=Regexp(r"[0-9#*C \n-]{1,64}\Z")), "POST /keys", lambda keys: {"keys": keys}),
     "tap": Step(fields.String(validate=Length(1, 64)), "POST /tap", lambda uid: {"uid": uid}),
     "code": Step(fields.String(validate=Length(1, 512)), "POST /code", lambda text: {"text": text}),
     "wait": Step(fields.Float(validate=Range(0, LONGEST_WAIT_S))),

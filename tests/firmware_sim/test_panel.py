@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
@@ -27,6 +28,9 @@ SCRIPT = (Path(panel.__file__).parent / "static/panel.js").read_text("utf-8")
 TEMPLATE = (Path(panel.__file__).parent / "panel.html").read_text("utf-8")
 
 
+PATIENCE_S = 10
+
+
 class Wire:
     """A line with nobody at the other end; it keeps what was said."""
 
@@ -34,12 +38,15 @@ class Wire:
 
     def __init__(self) -> None:
         self.said = b""
+        self.has_spoken = threading.Event()
 
     def read(self) -> bytes:
         return b""
 
     def write(self, data: bytes) -> None:
         self.said += data
+        if data:
+            self.has_spoken.set()
 
     def waits_on(self) -> list[int] | None:
         return []
@@ -165,3 +172,39 @@ def test_a_code_with_signs_that_no_reader_prints_is_refused(web: FlaskClient) ->
     for text in ("", "a\nb", "x" * 513):
         refused = web.post("/code", json={"text": text})
         assert (refused.status_code, refused.json["errors"].keys()) == (400, {"text"})  # type: ignore[index]
+
+
+def test_keys_go_out_on_the_line_of_a_keypad_and_are_refused_without_one(machine: Machine, web: FlaskClient) -> None:
+    refused = web.post("/keys", json={"keys": "12345678#"})
+    assert (refused.status_code, refused.json["errors"].keys()) == (400, {"keys"})  # type: ignore[index]
+    assert web.get("/state").json["has_keypad_line"] is False  # type: ignore[index]
+    keypad = Wire()
+    with closing(Machine("xy", machine.face, Wire(), Wire(), READERS["line-hex"], None, keypad)) as with_keypad:
+        own = create_app(with_keypad).test_client()
+        with with_keypad.at_work() as (face, now_ms):
+            face.power_on(now_ms)
+        assert own.post("/keys", json={"keys": "0123 4567#"}).status_code == 200
+        assert own.post("/press", json={"selection": 12}).status_code == 200
+        assert own.post("/keys", json={"keys": "12x"}).status_code == 400
+        run_until(with_keypad, keypad)
+    assert keypad.said == b"0123 4567#12\n"
+
+
+def test_a_code_goes_out_as_text_on_the_code_readers_line(machine: Machine) -> None:
+    cards, codes = Wire(), Wire()
+    for port, line in ((codes, codes), (None, cards)):
+        with closing(Machine("xy", machine.face, Wire(), cards, READERS["line-hex"], None, None, port)) as one:
+            with one.at_work() as (face, now_ms):
+                face.power_on(now_ms)
+            one.scan("JS1:a")
+            run_until(one, line)
+        assert line.said == b"JS1:a\r\n"
+
+
+def run_until(machine: Machine, line: Wire) -> None:
+    """Let it run until something was said on a line."""
+    running = threading.Thread(target=machine.run)
+    running.start()
+    assert line.has_spoken.wait(PATIENCE_S)
+    machine.stop()
+    running.join()

@@ -293,11 +293,17 @@ for (const button of document.querySelectorAll("button[data-request]")) {
 
 let typed = "";
 
+// A keypad with a line of its own takes numbers and PINs too; the dispenser's own knows selections only.
+function enter(digits, what) {
+  if (now.has_keypad_line) act("POST /keys", { keys: `${digits}\n` }, what);
+  else act("POST /press", { selection: Number(digits) }, `${what} ${digits}`);
+}
+
 function key(name) {
   if (name === "ok" || name === "cancel") {
-    const pressed = name === "ok" ? typed : "0";
+    const entered = name === "ok" ? typed : "0";
     typed = "";
-    if (pressed) act("POST /press", { selection: Number(pressed) }, name === "ok" ? `${words.slot} ${pressed}` : words.cancel);
+    if (entered) enter(entered, name === "ok" ? words.choose : words.cancel);
   } else if (typed.length < MAX_KEYS) {
     typed += name;
   }

@@ -57,6 +57,7 @@ from jishan_server.api.rules import rules
 from jishan_server.api.staff import staff
 from jishan_server.api.tasks import tasks
 from jishan_server.api.trainings import trainings
+from jishan_server.api.vouchers import vouchers
 from jishan_server.db import DatabaseUnavailable
 from jishan_server.parts import Parts
 from jishan_server.reading import db, reading
@@ -168,6 +169,7 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
         phone,
         prints,
         redemptions,
+        vouchers,
         reports,
         tasks,
         trainings,

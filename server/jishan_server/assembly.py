@@ -74,7 +74,7 @@ def assembled(
         engine = make_engine(config.sqlalchemy_url)
         closing.callback(engine.dispose)
         known = {
-            **kinds(credit_rules_of(config), rules, config.access_log_months, config.channels),
+            **kinds(credit_rules_of(config), rules, config.access_log_months, config.channels, limits_on),
             **jobs.kinds(vending.hashing, credit_rules_of(config)),
             **(more_kinds or {}),
         }

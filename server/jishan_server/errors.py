@@ -545,6 +545,27 @@ CODES: Final[dict[str, Code]] = {
         "处理人不能是记录人、原审核人或提出人，没有改动。请另一位同事处理。",
         "Who decides is not the recorder, not who decided before and not who filed it; please ask a colleague.",
     ),
+    "voucher_unknown": Code(404, "没有这张兑换凭证，没有改动。", "There is no such voucher. Nothing was changed."),
+    "vouchers_machine_full": Code(
+        409,
+        "这台机器预留的商品已满（{most}件），没有扣分。请以后再试或换一台机器。",
+        "This machine has all the vouchers that it may have ({most}). Nothing was taken; try later or another machine.",
+    ),
+    "vouchers_not_here": Code(
+        409,
+        "这台机器不提供预留，没有扣分。",
+        "This machine takes no vouchers. Nothing was taken.",
+    ),
+    "vouchers_not_now": Code(
+        409,
+        "这台机器还没有报到，暂时不能预留，没有扣分。请以后再试。",
+        "This machine has not reported yet, so nothing can be reserved on it. Nothing was taken; please try later.",
+    ),
+    "vouchers_too_many": Code(
+        409,
+        "您已有{most}张没有用的兑换凭证，没有扣分。请先使用或退回。",
+        "You have {most} open vouchers already. Nothing was taken; please use one or give one back.",
+    ),
     "worked_day_ahead": Code(
         422,
         "服务日期不能晚于今天，没有改动。",

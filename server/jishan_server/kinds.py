@@ -30,7 +30,8 @@ from jishan_server.people import (
     sessions,
     staff,
 )
-from jishan_server.vending import alerts, clock, decisions, machine_claims, machines, reports
+from jishan_server.vending import alerts, clock, decisions, machine_claims, machines, reports, vouchers
+from jishan_server.vending.limits import LimitsOn, no_limits
 from jishan_server.vending.rules import Rules
 from jishan_server.volunteering import (
     activities,
@@ -165,6 +166,9 @@ BODIES: Final[dict[str, type]] = {
     "make_report": reports.MakeReport,
     "decide_report": reports.DecideReport,
     "reopen_report": reports.ReopenReport,
+    "issue_voucher": vouchers.IssueVoucher,
+    "give_voucher_back": vouchers.GiveVoucherBack,
+    "offer_vouchers": vouchers.OfferVouchers,
     "mark_alert": alerts.MarkAlert,
     "confirm_date": clock.ConfirmDate,
     "load_demo": demo_loading.LoadDemo,
@@ -178,7 +182,11 @@ of its transaction, does a bounded piece of it, and is quick where nothing is.
 
 
 def kinds(
-    credit_rules: CreditRules, rules: Rules, access_log_months: int = 24, channels: Collection[str] = ()
+    credit_rules: CreditRules,
+    rules: Rules,
+    access_log_months: int = 24,
+    channels: Collection[str] = (),
+    limits_on: LimitsOn = no_limits,
 ) -> dict[str, Kind]:
     """The use case of each kind, with the rules it goes by; `channels` are those on which messages can leave."""
     one_by_one: dict[str, RunOne] = {
@@ -283,6 +291,9 @@ def kinds(
         "make_report": partial(reports.make_report, rules=rules),
         "decide_report": partial(reports.decide_report, rules=rules),
         "reopen_report": partial(reports.reopen_report, rules=rules),
+        "issue_voucher": partial(vouchers.issue, rules=rules, limits_on=limits_on),
+        "give_voucher_back": vouchers.give_back,
+        "offer_vouchers": vouchers.offer,
         "mark_alert": alerts.mark_alert,
         "confirm_date": partial(clock.confirm_date, rules=rules),
         "load_demo": partial(demo_loading.load_demo, settings=credit_rules),

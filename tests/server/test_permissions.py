@@ -43,6 +43,7 @@ from jishan_server.people.staff import CreateStaff, Grant
 from jishan_server.people.tables import resident_tokens, staff_tokens
 from jishan_server.vending.machines import CreateMachine
 from jishan_server.vending.reports import MakeReport
+from jishan_server.vending.voucher_tables import vouchers
 from jishan_server.volunteering.credit_tables import objections
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Operation
@@ -352,6 +353,19 @@ ENDPOINTS: Final[dict[str, Row]] = {
     "machines.put_slot_state": Row(P.MACHINE_WRITE, {"is_open": False, "reason": "x"}, at={"selection": "13"}),
     "machines.lose_machine": Row(P.MACHINE_WRITE, WHY),
     # redemptions, alerts
+    # vouchers
+    "vouchers.issue_my_voucher": Row(
+        MYSELF, {"machine_id": "{machine_id}", "selection": 13, "product_id": "soap", "points": 2}
+    ),
+    "vouchers.list_my_vouchers": Row(MYSELF),
+    "vouchers.give_my_voucher_back": Row(MYSELF, owned=True),
+    "vouchers.issue_voucher": Row(
+        P.VOUCHER_WRITE, {"machine_id": "{machine_id}", "selection": 13, "product_id": "soap", "points": 2}
+    ),
+    "vouchers.list_vouchers": Row(P.VOUCHER_READ),
+    "vouchers.give_voucher_back": Row(P.VOUCHER_WRITE),
+    "vouchers.get_voucher_book": Row(P.MACHINE_READ),
+    "vouchers.put_voucher_book": Row(P.MACHINE_WRITE, {"most": 3}),
     "redemptions.list_redemptions": Row(Listed(P.REDEMPTION_READ)),
     # trainings, claims
     "trainings.create_entry": Row(
@@ -572,6 +586,20 @@ def machines_of(office: Office, known: dict[str, str]) -> None:
     body = CreateMachine(SYSTEM, "box-0", OURS, "x")
     office.parts.writer.call(Operation("walk-machine", "create_machine", body))
     known["alert"] = str(office.ok("GET", "/alerts", as_="operator")["items"][0]["number"])
+    used = {
+        "redemption_id": known["captured"],
+        "machine_id": "box-1",
+        "journal_id": "journal-box-1",
+        "number": 1,
+        "resident_id": known["resident"],
+        "issued_by": "x",
+        "expires_at": office.now,
+        "taken_at": office.now,
+        "recorded_at": office.now,
+    }
+    with writing(office.parts.engine) as connection:
+        connection.execute(insert(vouchers).values(**used))
+    known["voucher_id"] = known["captured"]
 
 
 def expiry_of(office: Office, known: dict[str, str]) -> None:

@@ -45,7 +45,7 @@ from jishan_protocol.sealing import open_credential
 from jishan_server.db import is_the_worlds, to_ms
 from jishan_server.people.credentials import Prepared, unverified
 from jishan_server.people.greetings import MAX_GREETS_PER_MINUTE, greet
-from jishan_server.vending import machine_claims, tables
+from jishan_server.vending import machine_claims, tables, voucher_books
 from jishan_server.vending.changes import Changes, bump_desired, settle_alerts, write
 from jishan_server.vending.machines import RESTORE_STEP, desired_documents, fork
 from jishan_server.vending.model import Machine, ledger_id, lock_machines
@@ -527,6 +527,8 @@ class _Batch:
         behind = [id for id, machine in current.items() if machine.reported_version != machine.desired_version]
         for id, document in (desired_documents(self.connection, behind, self.vending.rules) if behind else {}).items():
             self._say(newest[id], "desired", document)
+        for id, closing in voucher_books.to_close(self.connection, current, self.vending.keys).items():
+            self._say(newest[id], "desired", closing)
 
     def _write_machines(self) -> None:
         rows = []

@@ -82,6 +82,8 @@ class Permission(StrEnum):
     REDEMPTION_RESOLVE_FOR = "redemption_resolve_for"
     REDEMPTION_RESOLVE_AGAINST = "redemption_resolve_against"
     REDEMPTION_REVERSE = "redemption_reverse"
+    VOUCHER_READ = "voucher_read"
+    VOUCHER_WRITE = "voucher_write"
 
 
 _A, _S, _C, _P = Role.COUNTY_ADMIN, Role.ESTATE_SECRETARY, Role.COORDINATOR, Role.APPROVER
@@ -141,6 +143,8 @@ PERMISSIONS: Final[Mapping[Permission, frozenset[Role]]] = {
     Permission.REDEMPTION_RESOLVE_FOR: frozenset({_A, _S, _C, _P, _O}),
     Permission.REDEMPTION_RESOLVE_AGAINST: frozenset({_A, _S, _P}),
     Permission.REDEMPTION_REVERSE: frozenset({_A, _S, _P}),
+    Permission.VOUCHER_READ: frozenset({_A, _S, _C, _P, _I, _R}),
+    Permission.VOUCHER_WRITE: frozenset({_A, _S, _C, _R}),
 }
 
 _RESIDENT_ACTOR: Final = "resident:"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from jishan_protocol import vouchers
 from jishan_protocol.errors import ProtocolError
 
 MIN_SECRET_BYTES: Final = 32
@@ -87,6 +88,22 @@ class Keys:
         return Approval(
             redemption, machine, resident, account, int(selection), product, int(points), int(version), ledger
         )
+
+    def voucher_public_key(self) -> str:
+        """With which machines check the texts of vouchers."""
+        return vouchers.public_key(self._voucher_key())
+
+    def write_voucher(self, voucher: vouchers.Voucher, key_id: int) -> tuple[str, str | None]:
+        """A voucher's text and digits, for a machine that has the keys of `key_id`."""
+        digits = vouchers.write_digits(voucher, self.machine_key(voucher.machine_id, key_id))
+        return vouchers.write(voucher, self._voucher_key()), digits
+
+    def read_voucher(self, text: str) -> vouchers.Voucher:
+        """Read a text that this server signed; raises ProtocolError."""
+        return vouchers.read(text, self.voucher_public_key())
+
+    def _voucher_key(self) -> bytes:
+        return _derive(self.secret, "voucher")
 
     def _approval_mac(self, content: bytes) -> str:
         key = _derive(self.secret, "approval")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
 
 from jishan_protocol.redemption import State
 from jishan_server.vending.tables import identity, machines, redemptions
+from jishan_server.vending.voucher_tables import vouchers
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,21 @@ def open_before(connection: Connection, before: datetime) -> list[Redemption]:
         select(*_REDEMPTION_COLUMNS)
         .where(redemptions.c.state.in_([State.REQUESTED, State.HELD, State.VENDING, State.IN_DOUBT]))
         .where(redemptions.c.recorded_at < before)
+        # A voucher waits for days, and begins when it is taken.
+        .where(redemptions.c.id.not_in(_not_begun(before)))
         .order_by(redemptions.c.recorded_at, redemptions.c.id)
     )
     return [_redemption(row) for row in connection.execute(query)]
+
+
+def _not_begun(before: datetime) -> Select[tuple[str]]:
+    """The redemptions of vouchers that wait, and of those taken since an instant, where nobody gave them up."""
+    waits = vouchers.c.taken_at.is_(None) & vouchers.c.ended_at.is_(None) & (redemptions.c.state == State.HELD)
+    return (
+        select(vouchers.c.redemption_id)
+        .join(redemptions, redemptions.c.id == vouchers.c.redemption_id)
+        .where(waits | (vouchers.c.taken_at >= before))
+    )
 
 
 def ledger_id(connection: Connection) -> str:

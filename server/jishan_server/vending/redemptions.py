@@ -33,8 +33,11 @@ from jishan_protocol.messages import (
     ProvedNotDispensed,
     Reported,
     VendStarted,
+    VouchersClosed,
 )
 from jishan_protocol.redemption import BUSY, Event, Party, State
+from jishan_protocol.sealing import Credential
+from jishan_protocol.vouchers import PREFIX as VOUCHER
 from jishan_server.errors import DomainError
 from jishan_server.ledger import store as ledger
 from jishan_server.ledger.model import Transfer
@@ -49,7 +52,7 @@ from jishan_server.people.credentials import (
 )
 from jishan_server.people.hashing import Hashing
 from jishan_server.people.one_person import persons
-from jishan_server.vending import machine_claims, tables
+from jishan_server.vending import machine_claims, tables, voucher_books
 from jishan_server.vending.changes import Changes, Said, hold_id_of, hold_of, step, write
 from jishan_server.vending.deciding import Ask, MachineView, SlotView, World, decide, goods_refusal
 from jishan_server.vending.keys import Approval, Keys
@@ -171,6 +174,38 @@ def _decide_fresh(
 
 
 _SERVER: Final = Said(Party.SERVER, "server")
+
+
+def reserve(
+    connection: Connection,
+    wish: Authorize,
+    who: Identified,
+    machine: Machine,
+    rules: Rules,
+    limits_on: LimitsOn,
+    now: datetime,
+) -> Redemption:
+    """Approve early: hold points and an item at a locked machine for somebody who does not stand there.
+
+    Refusals: those of `authorize`.
+    """
+    limits = limits_on(connection, now.astimezone(rules.zone).date())
+    rules = limits.applied_to(rules)
+    question = Question(machine.id, wish, Prepared(Credential(), None))
+    asks = [Ask(machine.id, wish, who)]
+    world = _read_world(connection, [question], {machine.id: machine}, ledger_id(connection))
+    world = _with_people(connection, asks, world, rules, now)
+    world = _with_limits(connection, asks, world, limits, rules, now)
+    (verdict,) = _settle(connection, asks, world, rules, now)
+    if isinstance(verdict, DomainError):
+        raise verdict
+    changes = Changes(now, rules.zone)
+    redemption = _requested(question, asks[0], machine, verdict, now)
+    changes.add(redemption)
+    changes.slot(redemption).reserved += 1
+    redemption = step(changes, redemption, Event.APPROVED, _SERVER)
+    write(connection, changes)
+    return redemption
 
 
 def _settle(
@@ -377,6 +412,8 @@ def _with_people(connection: Connection, asks: Sequence[Ask], world: World, rule
             connection.execute(locked.with_for_update(key_share=True))
         whose = persons(connection, residents)
         query = select(past.resident_id).where(past.resident_id.in_(whose), past.state.in_(sorted(BUSY)))
+        # A voucher that waits keeps nobody from redeeming something else.
+        query = query.where(past.id.not_in(voucher_books.waiting()))
         busy = frozenset(whose[one] for one in connection.scalars(query))
     without_pin = {ask.who.resident_id for ask in asks if isinstance(ask.who, Identified) and not ask.who.with_pin}
     if without_pin:
@@ -459,8 +496,19 @@ def apply_reports(
     ids = [id for report in reports if (id := getattr(report.message, "redemption_id", None)) is not None]
     rules = vending.rules
     changes = Changes(now, rules.zone, rules.doubt_answer_days, redemptions=read_redemptions(connection, ids))
-    answers = [_apply(connection, changes, report, machines[report.machine_id], vending) for report in reports]
+    # Rejected or not: what has begun is not freed by `vouchers_closed`.
+    started = frozenset(one.message.redemption_id for one in reports if isinstance(one.message, VendStarted))
+    answers: list[Rejection | None] = []
+    for report in reports:
+        machine = machines[report.machine_id]
+        if isinstance(report.message, VouchersClosed):
+            said = Said(Party.AGENT, machine.id, report.message_id, _evidence(report.message))
+            voucher_books.close(connection, changes, report.message, machine, said, started)
+            answers.append(None)
+        else:
+            answers.append(_apply(connection, changes, report, machine, vending))
     write(connection, changes)
+    voucher_books.take(connection, started, now)
     return answers
 
 
@@ -476,6 +524,7 @@ def _apply(
     if isinstance(message, Reported):
         changes.reported[machine.id] = message.version
         return None
+    assert not isinstance(message, VouchersClosed), "`apply_reports` takes these"
     known = changes.redemptions.get(message.redemption_id)
     if known is not None and known.machine_id != machine.id:
         return Rejection("foreign_redemption", f"{message.redemption_id} is another machine's")
@@ -526,7 +575,7 @@ def _take_up(
     if not isinstance(message, VendStarted):
         return Rejection("redemption_unknown", "this machine never had it")
     try:
-        approval = vending.keys.open_approval(message.approval)
+        approval = _opened(message.approval, vending.keys)
     except ProtocolError as error:
         return Rejection(error.reason, error.detail)
     if (approval.redemption_id, approval.machine_id) != (message.redemption_id, machine.id):
@@ -538,6 +587,24 @@ def _take_up(
     ):
         return Rejection("vend_differs", f"{message.redemption_id} was approved for something else")
     return _rebook(connection, changes, approval, machine, said)
+
+
+def _opened(token: str, keys: Keys) -> Approval:
+    """What was approved, at the time or early; raises ProtocolError."""
+    if not token.startswith(VOUCHER):
+        return keys.open_approval(token)
+    voucher = keys.read_voucher(token)
+    return Approval(
+        voucher.redemption_id,
+        voucher.machine_id,
+        voucher.resident_id,
+        account_of(voucher.resident_id),
+        voucher.selection,
+        voucher.product_id,
+        voucher.points,
+        0,
+        "voucher",
+    )
 
 
 def _rebook(

@@ -38,6 +38,12 @@ class Rules:
     # Working days within which a resident has an answer to a doubt, and to a report.
     doubt_answer_days: int = DOUBT_ANSWER_DAYS
     report_answer_days: int = DOUBT_ANSWER_DAYS
+    # So long a voucher may be taken; then its points are asked back of the machine.
+    voucher_lives: timedelta = timedelta(days=7)
+    # Open at once for one resident: each binds points and an item.
+    vouchers_of_resident: int = 3
+    # A machine that is asked to close vouchers and says nothing for so long has somebody look after it.
+    vouchers_reported_within: timedelta = timedelta(hours=24)
     time_zone: str = "Asia/Shanghai"
 
     @property

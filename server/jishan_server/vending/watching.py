@@ -23,6 +23,7 @@ from jishan_server.vending.daily import list_open
 from jishan_server.vending.model import Redemption, lock_machines, open_before
 from jishan_server.vending.rules import Rules
 from jishan_server.vending.telling import REDEMPTION_OPEN
+from jishan_server.vending.voucher_books import watch_vouchers
 from jishan_server.writer import Operation, Outcome
 
 WATCH_INTERVAL_S: Final = 15
@@ -41,6 +42,7 @@ def watch(connection: Connection, now: datetime, rules: Rules) -> None:
     list_open(connection, now, rules)
     _watch_heartbeats(connection, now, rules)
     _watch_blocked_cards(connection)
+    watch_vouchers(connection, now, rules)
     _watch_sendings(connection, now, rules)
 
 

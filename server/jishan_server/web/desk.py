@@ -6,6 +6,7 @@ from jishan_server.web import (
     desk_attendance,
     desk_figures,
     desk_home,
+    desk_imports,
     desk_papers,
     desk_people,
     desk_sheets,
@@ -25,6 +26,7 @@ PARTS = (
     desk_papers,
     desk_tasks,
     desk_figures,
+    desk_imports,
 )
 """Importing a part gives the desk its pages."""
 

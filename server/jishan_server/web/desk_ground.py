@@ -28,6 +28,20 @@ MAX_ESTATES: Final = 500
 """As many as a list to choose from may have; a county has some ninety."""
 
 
+FILES: Final = {
+    "pages_desk.send_import": 21 * 1024 * 1024,
+    "pages_desk.sheet_photo": 6 * 1024 * 1024,
+}
+"""Forms that bring a file, and the most bytes of each: the file, and the form around it."""
+
+
+@desk.before_app_request
+def _room_for_files() -> None:
+    # Before the form is read, which is when its guard is checked.
+    if (most := FILES.get(request.endpoint or "")) is not None:
+        request.max_content_length = most
+
+
 @desk.context_processor
 def _context() -> dict[str, Any]:
     return {"can": can, "P": Permission, "node_name": node_name, "staff_name": staff_name, "local": local}

@@ -28,8 +28,6 @@ from jishan_server.web.desk_people import Known, estates_of, found_people, known
 from jishan_server.web.ground import done, for_staff, today, zone
 
 MAX_SHOWN: Final = 1_000
-MAX_PHOTO_BYTES: Final = 6 * 1024 * 1024
-"""The photo of a sheet, and the form around it."""
 
 
 @desk.get("/sheets")

@@ -80,7 +80,9 @@ def import_(
             return
         if not yes:
             click.confirm(f"Book {found['new_count']} rows?", abort=True)
-        step: int | None = call(Operation(f"{id}-start", "start_import", jobs.StartImport(booker, id)))["next"]
+        step: int | None = call(
+            Operation(f"{id}-start", "start_import", jobs.StartImport(booker, id, secrets.token_hex(16)))
+        )["next"]
         with click.progressbar(length=found["pieces"], label="booking", file=sys.stderr) as bar:
             while step is not None:
                 step = call(jobs.step(booker, id, step))["next"]

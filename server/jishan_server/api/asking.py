@@ -5,7 +5,8 @@ import re
 import secrets
 import uuid
 from collections.abc import Collection
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, cast
 
 import structlog
 from flask import current_app, g, request, session
@@ -114,7 +115,12 @@ def operation_id(*, key_required: bool = False) -> str:
 
 
 def change(kind: str, body: object, *, key_required: bool = False, id: str | None = None) -> dict[str, Any]:
-    """Have the writer do one operation, and give its answer after the commit; raises its DomainError."""
+    """Have the writer do one operation, and give its answer after the commit; raises its DomainError.
+
+    A body that wants a salt for words, and has none yet, gets a fresh one.
+    """
+    if getattr(body, "salt", "") is None:
+        body = replace(cast(Any, body), salt=fresh_salt())
     answer: dict[str, Any] = parts().writer.call(Operation(id or operation_id(key_required=key_required), kind, body))
     return answer
 

@@ -5,7 +5,7 @@ are not touched.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -13,8 +13,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from jishan_server import audit
 from jishan_server.errors import DomainError
-from jishan_server.ids import timed_derived_id
+from jishan_server.ids import derived_id, timed_derived_id
 from jishan_server.instants import iso
+from jishan_server.ledger import notes
 from jishan_server.ledger.model import Cause, Kind, Refused, Transfer
 from jishan_server.ledger.store import book
 from jishan_server.organizations.roles import Permission, permit
@@ -51,6 +52,8 @@ class DecideAdjustment:
     adjustment_id: str
     decision: Literal["approve", "reject"]
     reason: str = ""
+    # Random, for the note with the words (`ledger.notes`).
+    salt: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 def propose_adjustment(
@@ -115,6 +118,10 @@ def decide_adjustment(
         raise DomainError("adjustment_own")
     transfer = _transfer(connection, dict(found), body.actor, now, settings) if is_booked else None
     if transfer is not None:
+        if body.salt is not None:
+            words = "\n".join(one for one in (found["reason"], body.reason) if one)
+            note_id = derived_id(operation.id, "note")
+            transfer = replace(transfer, note=notes.write(connection, note_id, found["resident_id"], words, body.salt))
         (answer,) = book(connection, [transfer], now, settings.zone)
         if isinstance(answer, Refused):
             raise DomainError(answer.code, **answer.fields)

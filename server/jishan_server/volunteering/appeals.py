@@ -7,7 +7,7 @@ Source: Ministry of Civil Affairs Order 67, articles 12-13.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ from jishan_server.volunteering.attendance import mark_credited
 from jishan_server.volunteering.corrections import again, same_again
 from jishan_server.volunteering.credit_states import Event, State, follow
 from jishan_server.volunteering.credit_tables import appeals, objections
-from jishan_server.volunteering.crediting import Work, go_on, locked, price, record
+from jishan_server.volunteering.crediting import Work, go_on, locked, price, record, with_notes
 from jishan_server.volunteering.rule_versions import Versions
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.volunteering.tables import credits
@@ -48,6 +48,8 @@ class DecideAppeal:
     appeal_id: str
     is_accepted: bool
     reason: str
+    # Random, for the note with the words (`ledger.notes`).
+    salt: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 def file_appeal(connection: Connection, operation: Operation, now: datetime, settings: CreditRules) -> dict[str, Any]:
@@ -208,7 +210,8 @@ def _in_its_place(
         work = replace(again(row, id, found["wanted_minutes"], None, found["reason"]), corrects_id=row["id"])
     else:
         work = same_again(row, id, found["reason"])
-    (made,) = record(connection, price(connection, [work]), found["filed_by"], now)
+    works = with_notes(connection, [work], operation.body.salt)
+    (made,) = record(connection, price(connection, works), found["filed_by"], now)
     return made
 
 

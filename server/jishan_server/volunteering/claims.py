@@ -5,7 +5,7 @@ Its source is (d), claimed later: hours by default, points only where the rules 
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from jishan_server.people.messages import Message, tell
 from jishan_server.people.one_person import is_same_person
 from jishan_server.people.residents import estate_of
 from jishan_server.people.staff import resident_of
-from jishan_server.volunteering.crediting import Work, price, record
+from jishan_server.volunteering.crediting import Work, price, record, with_notes
 from jishan_server.volunteering.entry_tables import claims
 from jishan_server.volunteering.rule_versions import ensure_first
 from jishan_server.volunteering.rules import MAX_MINUTES, CreditRules, Source
@@ -53,6 +53,8 @@ class DecideClaim:
     verdict: Literal["accept", "refuse"]
     reason: str = ""
     minutes: int | None = None
+    # Random, for the note with the words (`ledger.notes`).
+    salt: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 def make_claim(connection: Connection, operation: Operation, now: datetime, rules: CreditRules) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def _credit(connection: Connection, operation: Operation, claim: RowMapping, now
         place=claim["place"],
     )
     ensure_first(connection, rules, now)
-    record(connection, price(connection, [work]), body.actor, now)
+    record(connection, price(connection, with_notes(connection, [work], body.salt)), body.actor, now)
     entry = audit.Entry(body.actor, "credit_recorded", ("credit", work.id), operation.id)
     audit.record_all(connection, now, [entry])
     return work.id

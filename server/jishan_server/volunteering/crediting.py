@@ -11,7 +11,7 @@ Every function works on rows of `credits` that the caller has locked (`locked`),
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -20,8 +20,9 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from jishan_server import audit
 from jishan_server.errors import DomainError
+from jishan_server.ids import derived_id
 from jishan_server.instants import iso
-from jishan_server.ledger import clock
+from jishan_server.ledger import clock, notes
 from jishan_server.ledger.model import Booked, Cause, Kind, Refused, Transfer
 from jishan_server.ledger.store import balances, book
 from jishan_server.organizations.calendar import Calendar, calendar
@@ -87,6 +88,21 @@ class Work:
     attendance_id: str | None = None
     corrects_id: str | None = None
     note: str | None = None
+
+
+def with_notes(connection: Connection, works: Sequence[Work], salt: str | None) -> list[Work]:
+    """Pieces of work, the words of each kept in a note of its own (`ledger.notes`) whose hash its row in the ledger
+    will carry. Without a salt they stay as they are.
+    """
+    if salt is None:
+        return list(works)
+    hashes = notes.write_all(connection, [_note(work, salt) for work in works])
+    return [replace(work, note=hash) for work, hash in zip(works, hashes, strict=True)]
+
+
+def _note(work: Work, salt: str) -> notes.Note:
+    words = f"{work.title}\n{work.reason}"
+    return notes.Note(derived_id(work.id, "note"), work.resident_id, words, notes.salt_for(salt, work.id))
 
 
 class Priced(NamedTuple):

@@ -19,7 +19,7 @@ from jishan_server.organizations.roles import Permission, permit
 from jishan_server.people.one_person import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.volunteering.credit_states import Event, follow
-from jishan_server.volunteering.crediting import GENERAL, MAX_IDS, Work, go_on, price, record
+from jishan_server.volunteering.crediting import GENERAL, MAX_IDS, Work, go_on, price, record, with_notes
 from jishan_server.volunteering.rule_versions import ensure_first
 from jishan_server.volunteering.rules import CreditRules, Source
 from jishan_server.volunteering.tables import credits
@@ -70,8 +70,10 @@ def book_history(
     recorded_by: str,
     approved_by: str,
     reason: str,
+    salt: str | None = None,
 ) -> list[Outcome]:
-    """Book at most MAX_ROWS rows, in a handful of statements; an outcome for each, in order.
+    """Book at most MAX_ROWS rows, in a handful of statements; an outcome for each, in order. `salt`: random, for the
+    notes with the words (`ledger.notes`).
 
     The caller has permitted `recorded_by`. Refusals for all: credit_same_person, forbidden (of `approved_by`). For a
     row: credit_own (the approver's own), worked_day_ahead, and the ledger's, each of which leaves nothing behind.
@@ -102,7 +104,7 @@ def book_history(
     # What the ledger would refuse is found in a savepoint, and left out of it.
     while works:
         savepoint = connection.begin_nested()
-        made = record(connection, price(connection, works, told=True), recorded_by, now)
+        made = record(connection, price(connection, with_notes(connection, works, salt), told=True), recorded_by, now)
         for credit in made:
             credit["state"] = follow(credit["state"], Event.APPROVED).value
             credit |= {"decided_by": approved_by, "decided_at": now, "notice_ends_at": now}

@@ -48,6 +48,8 @@ imports = Table(
     Column("sent_by", String(64), nullable=False),
     Column("sent_at", Instant, nullable=False),
     Column("booked_by", String(64)),
+    # Random, for the notes with the words of what it books (`ledger.notes`); forgotten when all is booked.
+    Column("note_salt", String(64), info={"not_exported": True}),
     Column("booked_at", Instant),
     Column("undone_by", String(64)),
     Column("undone_at", Instant),

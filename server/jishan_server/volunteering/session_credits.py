@@ -5,7 +5,7 @@ A session may be recorded again: only what has no credit yet gets one, so whoeve
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,14 +15,13 @@ from sqlalchemy import Connection, select
 from jishan_server import audit
 from jishan_server.errors import DomainError
 from jishan_server.ids import derived_id
-from jishan_server.ledger import notes
 from jishan_server.organizations.roles import Permission, permit
 from jishan_server.people.staff import resident_of, who_may
 from jishan_server.people.tables import residents
 from jishan_server.volunteering.activity_tables import activities, sessions
 from jishan_server.volunteering.attendance import Attendance, closed_attendances, mark_credited
 from jishan_server.volunteering.credit_states import State
-from jishan_server.volunteering.crediting import Priced, Work, price, record
+from jishan_server.volunteering.crediting import Priced, Work, price, record, with_notes
 from jishan_server.volunteering.credits import DecideCredit, approve
 from jishan_server.volunteering.rule_versions import ensure_first
 from jishan_server.volunteering.rules import CreditRules, Source
@@ -85,8 +84,8 @@ def record_session(
     _permitted(connection, body.actor, body.session_id)
     ensure_first(connection, settings, now)
     priced, without = _priced(connection, body.session_id, settings.zone, operation.id, body.reason)
-    if body.salt is not None:
-        priced = _noted(connection, priced, body.salt)
+    works = with_notes(connection, [one.work for one in priced], body.salt)
+    priced = [one._replace(work=work) for one, work in zip(priced, works, strict=True)]
     record(connection, priced, body.actor, now)
     mark_credited(connection, {one.work.attendance_id or "": one.work.id for one in priced}, now)
     noted = [audit.Entry(body.actor, "credit_recorded", ("credit", one.work.id), operation.id) for one in priced]
@@ -165,16 +164,6 @@ def _priced(
     found = closed_attendances(connection, session_id)
     works = [_work(one, zone, operation_id, reason) for one in found if one.minutes]
     return price(connection, works), [one for one in found if not one.minutes]
-
-
-def _noted(connection: Connection, priced: Sequence[Priced], salt: str) -> list[Priced]:
-    """Keep the words of each credit in a note of its own."""
-    hashes = notes.write_all(connection, [_note(one.work, notes.salt_for(salt, one.work.id)) for one in priced])
-    return [one._replace(work=replace(one.work, note=hash)) for one, hash in zip(priced, hashes, strict=True)]
-
-
-def _note(work: Work, salt: str) -> notes.Note:
-    return notes.Note(derived_id(work.id, "note"), work.resident_id, f"{work.title}\n{work.reason}", salt)
 
 
 def _work(one: Attendance, zone: ZoneInfo, operation_id: str, reason: str) -> Work:

@@ -5,7 +5,7 @@ done, approved by who confirms it, and then shown in the notice. Who was on duty
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from jishan_server.people.one_person import is_same_person
 from jishan_server.people.staff import resident_of
 from jishan_server.people.tables import residents
 from jishan_server.volunteering import credits
-from jishan_server.volunteering.crediting import Work, price, record
+from jishan_server.volunteering.crediting import Work, price, record, with_notes
 from jishan_server.volunteering.rule_versions import ensure_first
 from jishan_server.volunteering.rules import MAX_MINUTES, CreditRules, Source
 from jishan_server.volunteering.task_states import CREDITED, PARTS, Event, Part, State, follow
@@ -71,6 +71,8 @@ class ConfirmTask:
     actor: str
     task_id: str
     note: str = ""
+    # Random, for the notes with the words (`ledger.notes`).
+    salt: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 def make_task(connection: Connection, operation: Operation, now: datetime) -> dict[str, Any]:
@@ -180,6 +182,7 @@ def _credit(
         )
         for one in credited
     ]
+    works = with_notes(connection, works, operation.body.salt)
     record(connection, price(connection, works), task["handled_by"], now)
     recorded = [audit.Entry(task["handled_by"], "credit_recorded", ("credit", one.id), operation.id) for one in works]
     audit.record_all(connection, now, recorded)

@@ -19,6 +19,7 @@ SERIAL: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     make_tables()
+    op.add_column("imports", sa.Column("note_salt", sa.String(length=64), nullable=True))
     op.add_column("audit_entries", sa.Column("organization_id", sa.String(length=40), nullable=True))
     op.create_index("ix_audit_entries_organization_id", "audit_entries", ["organization_id", "number"], unique=False)
     op.create_index(

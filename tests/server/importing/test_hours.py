@@ -13,9 +13,11 @@ sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 from importing_desk import csv_of, imported, problems, send, settled
 from office import Office
 
+from jishan_server.ledger import notes
+from jishan_server.ledger.tables import transfers
 from jishan_server.sheets.cells import Cell
 from jishan_server.volunteering.credit_tables import service_records
-from jishan_server.volunteering.import_tables import import_candidates
+from jishan_server.volunteering.import_tables import import_candidates, imports
 from jishan_server.volunteering.importing import jobs
 
 HEADER = ["会员号", "姓名", "联系电话", "楼号", "日期", "服务时长", "服务内容", "开始时间", "积分"]
@@ -60,6 +62,11 @@ def test_hours_are_booked_by_a_second_person_once_and_taken_back(either_office: 
     assert (done["state"], done["booked_count"]) == ("booked", 2)
     assert minutes(office) == 240
     assert office.ok("GET", f"/residents/{person.id}/balance")["available_points"] == 7
+
+    with office.parts.engine.connect() as connection:
+        bound = connection.scalars(select(transfers.c.note)).all()
+        assert list(notes.read(connection, [one or "" for one in bound]).values()) == [f"扫雪\n{done['file_name']}"]
+        assert connection.scalars(select(imports.c.note_salt)).all() == [None]
 
     again = send(office, "hours", raw, as_="coordinator", year=2025)
     assert (again["new_count"], again["known_count"]) == (0, 2)

@@ -66,3 +66,39 @@ def test_the_words_of_a_session_and_of_a_correction_are_bound_too(office: Office
     with office.parts.engine.connect() as connection:
         assert list(notes.read(connection, hashes).values()) == [f"河道清理\n{REASON}"]
     assert proved(office).ok
+
+
+def words_of_rows(office: Office) -> list[str | None]:
+    """The words behind each row of the ledger, in order; None where a row has none."""
+    with office.parts.engine.connect() as connection:
+        hashes = connection.execute(select(tables.transfers.c.note).order_by(tables.transfers.c.sequence)).scalars()
+        found = hashes.all()
+        words = notes.read(connection, [one for one in found if one])
+    return [words.get(one or "") for one in found]
+
+
+def test_the_words_of_tasks_appeals_and_adjustments_are_bound_too(office: Office) -> None:
+    resident = office.people.residents[0].id
+    task = office.ok("POST", "/tasks", {"organization_id": "jiangpan", "title": "修路灯", "need": REASON})["id"]
+    lead = {"resident_id": resident, "part": "lead", "minutes": 60}
+    for event, people in (("assigned", []), ("led", [lead]), ("handled", [])):
+        office.ok("POST", f"/tasks/{task}/steps", {"event": event, "people": people})
+    office.ok("POST", f"/tasks/{task}/confirm", {}, as_="approver")
+
+    (credit,) = office.ok("GET", f"/credits?resident_id={resident}")["items"]
+    wanted = {"reason": "做了两个小时", "wanted_minutes": 120}
+    appeal = office.ok("POST", f"/credits/{credit['id']}/appeals", wanted)
+    answer = {"is_accepted": True, "reason": "属实"}
+    office.ok("POST", f"/appeals/{appeal['id']}/decide", answer, as_="secretary")
+
+    body = {"resident_id": resident, "points": 2, "reason_code": "goodwill", "reason": "机器吞分"}
+    adjustment = office.ok("POST", "/adjustments", body, as_="admin")
+    decision = {"decision": "approve", "reason": "看过机器"}
+    office.ok("POST", f"/adjustments/{adjustment['id']}/decide", decision, as_="approver")
+
+    again = "修路灯\n做了两个小时"
+    assert words_of_rows(office) == [f"修路灯\n{REASON}", again, again, "机器吞分\n看过机器"]
+    assert proved(office).ok
+    office.ok("POST", f"/residents/{resident}/erase", {"reason": "asked", "cannot_be_undone": True}, as_="admin")
+    assert words_of_rows(office)[:4] == [None] * 4
+    assert proved(office).ok

@@ -131,6 +131,7 @@ def book(
         recorded_by=job.actor,
         approved_by=job.booked_by,
         reason=job.file_name,
+        salt=job.note_salt,
     )
     return [
         outcome.credit_id if outcome.error is None else _refused(verdict.row, outcome.error, verdict.value.resident_id)

@@ -120,6 +120,8 @@ class FinishImport:
 class StartImport:
     actor: str
     import_id: str
+    # Random, for the notes with the words (`ledger.notes`).
+    salt: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +429,12 @@ def start_import(connection: Connection, operation: Operation, now: datetime) ->
     connection.execute(
         update(imports)
         .where(imports.c.id == body.import_id)
-        .values(state="booked" if is_done else "booking", booked_by=body.actor, booked_at=now if is_done else None)
+        .values(
+            state="booked" if is_done else "booking",
+            booked_by=body.actor,
+            booked_at=now if is_done else None,
+            note_salt=None if is_done else body.salt,
+        )
     )
     _note(connection, operation, now, "import_started", body.import_id, {})
     return {"next": None if is_done else 0}
@@ -495,7 +502,7 @@ def book_import_rows(
         connection.execute(
             update(imports)
             .where(c.id == job.id)
-            .values(new_count=c.booked_count, known_count=c.row_count - c.bad_count - c.booked_count)
+            .values(new_count=c.booked_count, known_count=c.row_count - c.bad_count - c.booked_count, note_salt=None)
         )
         _note(connection, operation, now, "import_booked", job.id, {})
     return {"next": None if is_last else following}
@@ -812,6 +819,7 @@ def _job(connection: Connection, found: Mapping[str, Any], hashing: Hashing, rul
         rules,
         found["file_name"],
         found["booked_by"] or "",
+        found["note_salt"],
     )
 
 

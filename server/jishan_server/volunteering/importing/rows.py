@@ -43,6 +43,7 @@ class Job:
     rules: CreditRules
     file_name: str
     booked_by: str = ""
+    note_salt: str | None = field(default=None, repr=False)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -72,6 +72,7 @@ def main() -> None:
 @click.option("--dispenser-port", help="Remember this port for `run`.")
 @click.option("--keypad-port", help="Remember this port for `run`.")
 @click.option("--card-port", help="Remember this port for `run`.")
+@click.option("--scanner-port", help="Remember this port for `run`.")
 def enroll(directory: Path, server: str, code: str, allow_plain_http: bool, **to_remember: str | None) -> None:
     """Make this directory the machine that the claim code names."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,6 +98,7 @@ def enroll(directory: Path, server: str, code: str, allow_plain_http: bool, **to
 @click.option("--keypad-port", help="The device of a keypad, for a dispenser without keys.")
 @click.option("--card-port", help="The card reader's device, or socket://host:port.")
 @click.option("--card-profile", help="How the card reader prints a UID.")
+@click.option("--scanner-port", help="A barcode scanner's device, or the keyboard that it is, below /dev/input.")
 @click.option("--kiosk-address", help="Serve the machine's own screen there: 127.0.0.1:8090.")
 def run(directory: Path, **options: str | None) -> None:
     """Sell, until SIGTERM or Ctrl-C."""
@@ -134,6 +136,7 @@ def check(directory: Path) -> None:
             ("dispenser_port", settings.dispenser_port, config.dispenser_baud_rate(settings), speaks_first),
             ("keypad_port", settings.keypad_port, settings.keypad_baud_rate, False),
             ("card_port", settings.card_port, reader.baud_rate, False),
+            ("scanner_port", settings.scanner_port, config.scanner_settings(settings).baud_rate, False),
         ):
             failed |= not _check_port(name, url, baud_rate, must_speak=must_speak)
         failed |= not _check_front(settings)
@@ -252,6 +255,9 @@ def _run(settings: Config) -> int:
         loop.add_keypad(settings.keypad_port, settings.keypad_baud_rate)
     if settings.card_port:
         loop.add_cards(settings.card_port, reader.baud_rate, CardReader(reader))
+    scanner = config.scanner_settings(settings)
+    if settings.scanner_port:
+        loop.add_scanner(settings.scanner_port, scanner)
     uplink = Uplink(
         UplinkSettings(
             settings.mqtt_url,
@@ -364,6 +370,10 @@ def _check_port(name: str, url: str, baud_rate: int, *, must_speak: bool) -> boo
     if not url:
         click.echo(f"{name}: not set")
         return name != "dispenser_port"
+    if config.is_keyboard(url):
+        is_there = os.access(url, os.R_OK)
+        click.echo(f"{name}: {'ok' if is_there else f'{url} cannot be read'}")
+        return is_there
     if urlsplit(url).scheme in WIRES:
         click.echo(f"{name}: {url} is opened by `run` only")
         return True

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from jishan_agent.agent import Identity
 from jishan_agent.dispensers import DRIVERS, Maker
 from jishan_agent.dispensers.base import Dispenser, Memory
+from jishan_agent.readers.scanners import SCANNERS, ScannerSettings
 from jishan_agent.readers.serial_cards import READERS, ReaderSettings
 from jishan_agent.readers.serial_keypad import KEYPAD_BAUD_RATE
 from jishan_protocol.cards import ReaderProfile
@@ -35,6 +36,7 @@ ENROLLED_AS: Final = "agent.toml"
 PROFILES: Final = "profiles.toml"
 FASTEST_BAUD: Final = 4_000_000  # what the quickest of the usual USB adapters does
 KEY_BYTES: Final = 32
+KEYBOARDS: Final = "/dev/input/"
 
 T = TypeVar("T")
 
@@ -77,6 +79,12 @@ class Config:
     card_port: str = ""
     """Empty: no card reader."""
     card_profile: str = "line-hex"
+    scanner_port: str = ""
+    """A barcode scanner's serial port, or the keyboard that it is, below `/dev/input/`. Empty: there is none."""
+    scanner_profile: str = ""
+    """Empty: `keys` for a keyboard, else `line`."""
+    site_url: str = ""
+    """The server's address for phones; with it the screen shows a code to scan. Empty: none."""
     kiosk_address: str = ""
     """Where the machine's own screen is served, `127.0.0.1:8090`; only on this host. Empty: there is none."""
     telephone: str = ""
@@ -101,6 +109,8 @@ class Config:
             {self.key_id: self.key},
             self.card_key,
             self.utc_offset_minutes,
+            site_url=self.site_url,
+            has_keypad=bool(self.keypad_port),
         )
 
 
@@ -206,6 +216,24 @@ def reader_settings(config: Config) -> ReaderSettings:
         return dataclasses.replace(settings, profile=profile, **outer)
     except TypeError as error:
         raise ConfigError(f"profiles.toml: [reader.{name}]: {error}") from error
+
+
+def scanner_settings(config: Config) -> ScannerSettings:
+    """The scanner's settings: `[scanner.NAME]` of `profiles.toml`, else a built-in one. Raises ConfigError."""
+    name = config.scanner_profile or ("keys" if is_keyboard(config.scanner_port) else "line")
+    changes = _profiles(config.directory / PROFILES, "scanner").get(name)
+    base = SCANNERS.get(name)
+    if changes is None and base is None:
+        raise ConfigError(f"scanner_profile: there is no {name!r}; there are {', '.join(sorted(SCANNERS))}")
+    try:
+        return dataclasses.replace(base or ScannerSettings(), **(changes or {}))
+    except TypeError as error:
+        raise ConfigError(f"profiles.toml: [scanner.{name}]: {error}") from error
+
+
+def is_keyboard(port: str) -> bool:
+    """Whether a port is a keyboard of Linux, whose keys are read as events."""
+    return port.startswith(KEYBOARDS)
 
 
 def _profiles(path: Path, kind: str) -> Mapping[str, dict[str, Any]]:
@@ -330,6 +358,9 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "keypad_port": _text(r"[^\x00-\x1f]*"),
     "keypad_baud_rate": _number(50, FASTEST_BAUD),
     "card_port": _text(r"[^\x00-\x1f]*"),
+    "scanner_port": _text(r"[^\x00-\x1f]*"),
+    "scanner_profile": _text(r"[0-9A-Za-z_+-]{0,40}"),
+    "site_url": _text(r"(?:https?://[\x21-\x7e]{1,200}[^/\s])?"),
     "card_profile": _text(r"[0-9A-Za-z_+-]{1,40}"),
     "kiosk_address": _kiosk_address,
     "telephone": _text(r"[0-9 +()-]{0,40}"),

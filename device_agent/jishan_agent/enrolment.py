@@ -35,6 +35,8 @@ GIVEN: Final = (
     "mqtt_password",
 )
 """What the server's answer must hold."""
+MAY_BE_GIVEN: Final = ("site_url",)
+"""What an older server does not say."""
 
 
 class EnrolmentError(JishanError):
@@ -56,7 +58,7 @@ def enroll(server: str, typed_code: str, directory: Path, journal: Journal, *, a
     missing = [name for name in GIVEN if name not in answer]
     if missing:
         raise EnrolmentError(f"the server's answer has no {missing[0]}")
-    given = {name: answer[name] for name in GIVEN}
+    given: dict[str, Any] = {name: answer[name] for name in GIVEN + MAY_BE_GIVEN if name in answer}
     if former and former["machine_id"] != given["machine_id"]:
         raise EnrolmentError(
             f"{directory} belongs to machine {former['machine_id']}, the code is for {given['machine_id']}: "

@@ -7,9 +7,12 @@ that is half alive is worse than one that starts again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import queue
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -20,9 +23,10 @@ from urllib.parse import urlsplit
 import serial
 import structlog
 
-from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke, Front, Status
+from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke, Front, Scanned, Status
 from jishan_agent.dispensers.base import Dispenser, OnlineChanged, Served, Serviced
 from jishan_agent.mqtt_port import MqttPort
+from jishan_agent.readers.scanners import EVENT, Scanner, ScannerSettings
 from jishan_agent.readers.serial_cards import CardReader, Tapped
 from jishan_agent.readers.serial_keypad import keys
 from jishan_agent.vending import Identified
@@ -152,6 +156,76 @@ class Port:
             port.close()
 
 
+class KeyboardPort:
+    """A keyboard of Linux, read as events and kept for us alone, so that a scan types into nothing else.
+
+    It is opened again whenever it went away. A pipe of such events will do as well.
+    """
+
+    def __init__(self, path: str, received: Callable[[bytes], None], failed: Callable[[], None]) -> None:
+        self._path = path
+        self._received = received
+        self._failed = failed
+        self._stopping = threading.Event()
+        self._log = structlog.get_logger("jishan_agent.port").bind(port=path)
+        self._thread = threading.Thread(target=self._run_or_fail, name=f"keyboard {path}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the device and end the thread."""
+        self._stopping.set()
+        self._thread.join(LONGEST_REOPEN_S + READ_TIMEOUT_S)
+
+    def write(self, output: bytes) -> None:
+        """A scanner is told nothing."""
+
+    def _run_or_fail(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._read_until_lost()
+                self._stopping.wait(LONGEST_REOPEN_S / 5)
+        except Exception:
+            self._log.exception("port_failed")
+            self._failed()
+
+    def _read_until_lost(self) -> None:
+        try:
+            device = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            self._log.warning("port_closed", error=str(error))
+            return
+        try:
+            _keep_alone(device)
+            self._log.info("port_open")
+            while not self._stopping.is_set():
+                ready, _, _ = select.select([device], [], [], READ_TIMEOUT_S)
+                if ready and not (data := os.read(device, EVENTS_AT_ONCE * EVENT.size)):
+                    return
+                if ready:
+                    self._received(data)
+        except OSError as error:
+            self._log.warning("port_lost", error=str(error))
+        finally:
+            os.close(device)
+
+
+EVENTS_AT_ONCE: Final = 64
+_GRAB: Final = 0x40044590
+"""EVIOCGRAB of linux/input.h: _IOW('E', 0x90, int)."""
+
+
+def _keep_alone(device: int) -> None:
+    # Imported here: there is no fcntl where there is no evdev either.
+    import fcntl
+
+    # A pipe is nobody else's anyway, and says ENOTTY.
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(device, _GRAB, 1)
+
+
 WireMaker = Callable[[str, int, Callable[[bytes], None], Callable[[], None]], Wire]
 
 WIRES: Final[dict[str, WireMaker]] = {"mqtt": MqttPort, "mqtts": MqttPort}
@@ -230,6 +304,19 @@ class Loop:
     def show_to(self, watch: Callable[[Front, int], None]) -> None:
         """Let `watch` see the front of the machine, and the time, after every turn; the loop's thread calls it."""
         self._watch = watch
+
+    def add_scanner(self, url: str, settings: ScannerSettings) -> None:
+        """Read a barcode scanner on the port `url`, or, where it types, on the keyboard device `url`."""
+        scanner = Scanner(settings)
+
+        def received(data: bytes) -> None:
+            for text in scanner.receive(data, boot_time_ms()):
+                self.put(Scanned(text))
+
+        if settings.framing == "keys":
+            self._ports.append(KeyboardPort(url, received, self.fail))
+        else:
+            self._ports.append(Port(url, settings.baud_rate, received, self.fail))
 
     def run(self, agent: Agent) -> bool:
         """Run until `stop`; False if a thread died. An exception of the agent goes through: the process ends."""

@@ -65,7 +65,8 @@ def enroll(body: dict[str, str]) -> dict[str, Any]:
     wanted = vending.Enroll(vending.hash_of(code.secret), body["journal_id"])
     let_in = change("enroll", wanted, id=secrets.token_hex(16))
     return vending.credentials_of(parts().vending.keys, parts().hashing.card_key, **let_in) | {
-        "mqtt_url": _broker_url()
+        "mqtt_url": _broker_url(),
+        "site_url": parts().config.site_url,
     }
 
 

@@ -491,6 +491,7 @@ class Enrolled(Schema):
     mqtt_username = fields.String()
     mqtt_password = fields.String()
     mqtt_url = fields.String()
+    site_url = fields.String(metadata={"description": "What the address on the machine's screen begins with."})
 
 
 class NewProduct(Strict):

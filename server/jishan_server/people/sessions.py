@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from jishan_server.errors import DomainError
 from jishan_server.instants import iso
 from jishan_server.organizations.roles import resident_actor, resident_of_actor
-from jishan_server.people.credentials import PIN_LOCK, PIN_TRIES
+from jishan_server.people.credentials import PIN_LOCK, PIN_TRIES, tell_locked
 from jishan_server.people.hashing import Hashing, token_hash
 from jishan_server.people.tables import resident_tokens, residents
 from jishan_server.writer import Operation, Outcome
@@ -107,6 +107,8 @@ def _log_in(connection: Connection, body: ResidentLogIn, now: datetime) -> Outco
         .where(r.id == body.resident_id)
         .values(pin_wrong_tries=0 if is_locked else tries, pin_locked_until_at=now + PIN_LOCK if is_locked else None)
     )
+    if is_locked:
+        tell_locked(connection, [body.resident_id], now)
     if not body.fits:
         return Outcome(error=_locked() if is_locked else DomainError("login_failed"))
     connection.execute(delete(resident_tokens).where(resident_tokens.c.expires_at < now))

@@ -216,6 +216,8 @@ MANY: Final = (
 
 def measured(kiosk: Kiosk, name: str) -> None:
     """Type, targets and contrast are large enough, all of it is on the screen, axe finds nothing grave."""
+    if folder := os.environ.get("LOOK"):
+        kiosk.page.screenshot(path=f"{folder}/kiosk-{name}.png")
     found = kiosk.page.evaluate(MEASURE)
     assert [one for one in found["type"] if one[1] < LEAST_TYPE_PX] == [], name
     assert [one for one in found["targets"] if min(one[1], one[2]) < LEAST_TARGET_PX] == [], name
@@ -226,8 +228,6 @@ def measured(kiosk: Kiosk, name: str) -> None:
     assert found["cut"] == [], name
     assert [one for one in kiosk.page.evaluate(CONTRAST) if one[1] < 4.5] == [], name
     assert grave_problems(kiosk.page) == [], name
-    if folder := os.environ.get("LOOK"):
-        kiosk.page.screenshot(path=f"{folder}/kiosk-{name}.png")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -96,6 +96,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "done": ("请取货", "Please take your item"),
     "kept": ("积分都在", "Your points are safe"),
     "points": ("{}分", "{} points"),
+    "point": ("{}分", "{} point"),
     "paused": ("暂停兑换", "not available"),
     "lacking": ("还差{}分", "{} points short"),
     "too_few": ("您的积分不够，还差{}分。请选别的。", "You are {} points short. Please choose another."),
@@ -119,7 +120,6 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "stage_points": ("核对积分", "Checking points"),
     "stage_vend": ("正在出货", "Item on its way"),
     "stage_take": ("请取货", "Take your item"),
-    "take_hint": ("请从下面的取货口取走", "Take it from the tray below"),
     "tap_hint": ("把卡贴在读卡处，就会换取", "Hold your card to the reader to take it"),
 }
 
@@ -520,7 +520,7 @@ def _good(slot: Slot, memory: Memory, front: Front, setting: Setting, *, is_hidd
         selection=slot.selection,
         name=name,
         sign=name[:1],
-        points=_text("points", memory).format(slot.points),
+        points=_text("point" if slot.points == 1 else "points", memory).format(slot.points),
         why_not=why_not,
         picture=f"/picture/{slot.product_id}" if slot.product_id in setting.pictured else "",
         act="" if why_not else f"choose:{slot.selection}",

@@ -48,6 +48,7 @@ def list_activities() -> ResponseReturnValue:
     found = page(*signing_up.near(reading(), id, now, zone(), after, ON_A_PAGE, about=about))
     return render_template(
         "resident/activities.html",
+        is_one=about is not None,
         mine=[] if after or about else _coming(id, now),
         items=found["items"],
         next_cursor=found["next_cursor"],

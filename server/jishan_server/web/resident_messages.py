@@ -1,6 +1,7 @@
 """A resident's inbox, with "this is not me", and how they want to be told."""
 
 import json
+from typing import Final
 
 from flask import render_template, request, session
 from flask.typing import ResponseReturnValue
@@ -13,6 +14,27 @@ from jishan_server.people import preferences as choosing
 from jishan_server.reading import reading
 from jishan_server.web.ground import done, for_residents, language, pages, resident_id
 from jishan_server.web.resident_forms import ON_A_PAGE, asked, text_of
+
+LEADS: Final = {
+    "certificate_issued": "pages_resident_records.certificates_page",
+    "credit_corrected": "pages_resident_records.hours_page",
+    "credit_hours_reversed": "pages_resident_points.why_no_points",
+    "credit_objected": "pages_resident_points.why_no_points",
+    "credit_rejected": "pages_resident_points.why_no_points",
+    "credit_reversed": "pages_resident_points.why_no_points",
+    "credit_waiting_consent": "pages_resident_account.consent",
+    "appeal_accepted": "pages_resident_records.list_appeals",
+    "appeal_refused": "pages_resident_records.list_appeals",
+    "points_expiring": "pages_resident_points.explain",
+    "redemption_done": "pages_resident_machines.list_reports",
+    "redemption_in_doubt": "pages_resident_machines.list_reports",
+    "report_given_back": "pages_resident_machines.list_reports",
+    "report_received": "pages_resident_machines.list_reports",
+    "report_refused": "pages_resident_machines.list_reports",
+    "session_changed": "pages_resident_activities.list_activities",
+    "sign_up_moved_up": "pages_resident_activities.list_activities",
+}
+"""Where a message's kind leads on: to the reason, to the appeal, to what is to be done."""
 
 resident_messages = pages("resident_messages", "/my")
 
@@ -31,6 +53,7 @@ def list_messages() -> ResponseReturnValue:
         items=shown["items"],
         next_cursor=shown["next_cursor"],
         unread=inbox.unread(reading(), resident_id()),
+        leads=LEADS,
     )
 
 

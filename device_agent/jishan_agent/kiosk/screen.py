@@ -499,7 +499,8 @@ def _words(memory: Memory, front: Front, step: Step, *, is_warned: bool) -> str:
             return _text("tap_hint", memory)
         case _:
             told = memory.result if step is Step.RESULT and memory.result is not None else front.said
-            return told.zh if zh else told.en
+            who = front.news.resident_label if front.news is not None and told.code == "greeting" else ""
+            return told.zh if zh else f"{who}: {told.en}" if who else told.en
 
 
 def _is_paused(slot: Slot, front: Front) -> bool:

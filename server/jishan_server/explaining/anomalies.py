@@ -6,7 +6,8 @@ at one that they are part of themselves. What is found is the same whatever the 
 
 two_places: one person at two sessions at once. long_day: more minutes in a day than anybody works. same_pair: all of
 somebody's credits of a month were approved by one person although others could. night_batch: many approved at night.
-typed_late: much work of long ago typed on one day. two_machines: one person at two machines within minutes.
+typed_late: much work of long ago typed on one day. two_machines: one person at two machines within minutes. Files that
+were imported are left out of same_pair and typed_late.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, func, insert, select, type_coerce
+from sqlalchemy import exists as there_is
 
 from jishan_server import audit
 from jishan_server.db import MILLISECOND, from_ms
@@ -78,6 +80,12 @@ KINDS: Final[Mapping[str, Words]] = {
 
 _c = credits.c
 _COUNTED: Final = _c.state.not_in([State.REJECTED, State.REVERSED])
+_TYPED: Final = ~there_is().where(
+    audit.entries.c.subject_type == "credit",
+    audit.entries.c.subject_id == _c.id,
+    audit.entries.c.action == "past_work_booked",
+)
+"""Recorded and approved one by one. A file that was imported is one decision of two people, with a list of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +323,7 @@ def _same_pairs(asked: _Asked) -> Iterator[Seen]:
     query = (
         select(_c.estate_id, _c.recorded_by, month, func.min(_c.decided_by).label("decided_by"))
         .add_columns(func.count().label("credits"))
-        .where(_COUNTED, _c.decided_by.is_not(None), _c.day >= f"{first}-01", _c.day <= f"{last}-31")
+        .where(_COUNTED, _TYPED, _c.decided_by.is_not(None), _c.day >= f"{first}-01", _c.day <= f"{last}-31")
         .where(_c.estate_id.in_(asked.nodes))
         .group_by(_c.estate_id, _c.recorded_by, "month")
         .having(func.count() >= asked.limits["pair_credits"], func.count(_c.decided_by.distinct()) == 1)
@@ -327,6 +335,7 @@ def _same_pairs(asked: _Asked) -> Iterator[Seen]:
         if others:
             which = (
                 _COUNTED,
+                _TYPED,
                 _c.estate_id == row.estate_id,
                 _c.recorded_by == row.recorded_by,
                 _c.decided_by == row.decided_by,
@@ -412,7 +421,7 @@ def _typed_late(asked: _Asked) -> Iterator[Seen]:
         select(
             _c.recorded_by, _c.estate_id, bucket, func.count().label("credits"), func.sum(_c.minutes).label("minutes")
         )
-        .where(_COUNTED, is_late, *asked.between(_c.recorded_at), _c.estate_id.in_(asked.nodes))
+        .where(_COUNTED, _TYPED, is_late, *asked.between(_c.recorded_at), _c.estate_id.in_(asked.nodes))
         .group_by(_c.recorded_by, _c.estate_id, "bucket")
     )
     counts: Counter[tuple[str, str, date]] = Counter()
@@ -424,7 +433,7 @@ def _typed_late(asked: _Asked) -> Iterator[Seen]:
     for (recorder, estate_id, day), total in minutes.items():
         if total >= asked.limits["late_minutes"]:
             begin = day_start(day, asked.zone)
-            which = (_COUNTED, is_late, _c.recorded_by == recorder, _c.estate_id == estate_id)
+            which = (_COUNTED, _TYPED, is_late, _c.recorded_by == recorder, _c.estate_id == estate_id)
             yield Seen(
                 "typed_late",
                 day.isoformat(),

@@ -109,6 +109,22 @@ def test_much_of_long_ago_typed_on_one_day(desk: Desk) -> None:
     assert found["staff"][0]["name"] == "周敏"
 
 
+def test_a_file_of_long_ago_is_one_decision_and_nothing_odd(desk: Desk) -> None:
+    person = desk.people[0]
+    lines = [f"{person.member_number},2026-01-{day:02},8小时,扫雪" for day in range(1, 5)]
+    raw = "\n".join(["会员号,日期,服务时长,服务内容", *lines]).encode()
+    path = "/imports?kind=hours&organization_id=jiangpan&file_name=hours.csv"
+    sent = desk.office.ok("POST", path, data=raw, content_type="application/octet-stream")
+    assert sent["new_count"] == 4
+    desk.office.ok("POST", f"/imports/{sent['id']}/book", as_="approver")
+    while desk.office.ok("GET", f"/imports/{sent['id']}")["state"] == "booking":
+        pass
+    assert "typed_late" not in kinds(desk.office)
+    desk.record(0, 1200, day="2026-01-30")
+    (found,) = odd(desk.office, "&kind=typed_late")
+    assert found["numbers"]["count"] == len(found["evidence"]) == 1
+
+
 def test_two_machines_within_minutes(office: Office) -> None:
     id = office.people.residents[0].id
     at = [datetime(2026, 3, 2, 2, minute, tzinfo=UTC) for minute in (0, 4, 10)]

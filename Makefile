@@ -7,13 +7,14 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 VENV = .venv
 BIN = $(VENV)/bin
 SEEDS ?= 100
+MINUTES ?= 5
 ARGS ?=
 # Many tests wait for real programs: two workers at least, and each file by one of them.
 WORKERS ?= -n auto --dist loadfile
 # What every commit passes in some minutes; `make test` is everything.
-CORE = tests/test_house.py tests/test_purity.py tests/docs tests/protocol tests/server/ledger tests/system/test_simulation.py
+CORE = tests/test_house.py tests/test_purity.py tests/docs tests/protocol tests/server/ledger tests/fuzz tests/system/test_simulation.py
 
-.PHONY: help install install-run demo test check bench soak lock python
+.PHONY: help install install-run demo test check bench soak fuzz lock python
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +50,9 @@ bench: install ## Measure; prints a table and writes build/bench.json
 
 soak: install ## Run the whole-system simulation for SEEDS=n seeds
 	@$(BIN)/python -m tests.system.soak --seeds $(SEEDS) $(ARGS)
+
+fuzz: install ## Try damaged input with every parser for MINUTES=n; what fails is kept in tests/fuzz/corpus
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 lock: install ## Write the lock files anew from pyproject.toml
 	@for set in "run --extra server --extra agent --extra sim --extra build" "dev --all-extras -c lock/run.txt"; do \

@@ -107,7 +107,7 @@ def create_app(machine: Machine) -> Flask:
         with machine.at_work() as (face, now_ms):
             inside = state_of(machine.protocol, face, now_ms)
         seen = {"screen": screen_of(face, machine.screen), "names": machine.names}
-        return inside | seen | {"has_keypad_line": machine.has_keypad_line}
+        return inside | seen | {"has_keys": machine.has_keys, "has_keypad_line": machine.has_keypad_line}
 
     @app.post("/names")
     def names() -> ResponseReturnValue:

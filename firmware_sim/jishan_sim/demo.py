@@ -112,6 +112,8 @@ Log in:            POST {http}/api/v1/auth/token with one of
 
 Stand in front of machine {machine.id} in the browser, and break it on purpose:
   {_panel(machine, resident)}
+What the machine's own screen shows:
+  {machine.screen}
 
 Be {resident["name"]} (20 points, card {resident["card"]}) there, or without a browser:
   tap the card:    {post} {front}/tap -d '{{"uid": "{resident["card"]}"}}'

@@ -40,8 +40,6 @@ COUNTING: Final = "m-jiangpan-2"
 PRODUCTS: Final = (("soap", "香皂", "Soap"), ("salt", "食盐", "Salt"), ("towel", "毛巾", "Towel"))
 PLAN: Final = ((1, "soap", 2), (2, "salt", 3), (3, "towel", 8), (4, "soap", 2))
 STOCK: Final = 5
-ON_ITS_KEYS: Final = frozenset({"xy", "mdb"})
-"""Dispensers with keys of their own; at the others people press on a keypad that is the agent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +220,8 @@ class MachineOnStage:
     front: Web
     simulator: Process
     agent: Process
+    screen: str
+    """The address of its own screen."""
 
     def start_agent(self, **more: str) -> None:
         """Start the agent; what the last run said of itself is of the past."""
@@ -454,18 +454,18 @@ def add_machine(stage: Stage, machine_id: str, profile: str) -> MachineOnStage:
         stage.environment,
         directory / "simulator.log",
     )
-    if stage.face in ON_ITS_KEYS:
-        for option in ("--keypad-port", "--keypad-link"):
-            place = simulator.command.index(option)
-            del simulator.command[place : place + 2]
+    kiosk = _free_address()
     agent = Process(
         "jishan-agent run",
-        [program("jishan-agent"), "run", "--dir", str(directory / "agent"), "--profile", profile],
+        [
+            *(program("jishan-agent"), "run", "--dir", str(directory / "agent"), "--profile", profile),
+            *("--keypad-port", str(directory / "keypad"), "--kiosk-address", kiosk),
+        ],
         stage.environment,
         directory / "agent.log",
     )
     ports = simulator.start(says_ready=True)
-    machine = MachineOnStage(machine_id, directory, Web(ports["control"]), simulator, agent)
+    machine = MachineOnStage(machine_id, directory, Web(ports["control"]), simulator, agent, f"http://{kiosk}/")
     stage.machines[machine_id] = machine
     for selection, _, points in PLAN:
         # What the machine itself shows, where it shows a price, is in points.
@@ -477,7 +477,6 @@ def add_machine(stage: Stage, machine_id: str, profile: str) -> MachineOnStage:
         command = [program("jishan-agent"), "enroll", "--dir", str(directory / "agent"), "--code", code]
         command += ["--server", stage.where["http"], "--dispenser-protocol", stage.face]
         command += ["--dispenser-port", dispenser, "--card-port", str(directory / "card")]
-        command += [] if stage.face in ON_ITS_KEYS else ["--keypad-port", str(directory / "keypad")]
         done = subprocess.run(command, env=stage.environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise DemoFailed(f"enrolment of {machine_id}: {done.stderr[-500:]}")
@@ -495,15 +494,20 @@ def _names_on(slots: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
     return names
 
 
+def _free_address() -> str:
+    """A port of this host that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 def _dispenser_port(stage: Stage, machine_id: str, directory: Path) -> str:
     """Where agent and simulator meet: the link of a pty; for MQTT a topic at a broker of the cabinet's own."""
     if stage.face != "mqtt":
         return str(directory / "dispenser")
     settings = stage.directory / "board-broker.yaml"
     if stage.board_broker is None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = _free_address()
         settings.write_text(BROKER.format(address=address), encoding="utf-8")
         command = [program("amqtt"), "-c", str(settings)]
         stage.board_broker = Process("amqtt", command, stage.environment, stage.directory / "board-broker.log")

@@ -143,12 +143,17 @@ class Machine:
         self.wake()
 
     def press(self, selection: int) -> None:
-        """Press a selection on the dispenser's own keypad, or on the one that has a line of its own; 0 cancels."""
-        if self._keypad_port is None:
+        """Press a selection on the dispenser's own keypad, or where it has none on the keypad's line; 0 cancels."""
+        if self.has_keys or self._keypad_port is None:
             with self.at_work() as (face, now_ms):
                 face.press(selection, now_ms)
             return
         self.type_keys(f"{selection}\n")
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the dispenser itself has keys."""
+        return FACES[self.protocol].has_keypad
 
     @property
     def has_keypad_line(self) -> bool:

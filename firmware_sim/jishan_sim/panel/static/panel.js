@@ -6,6 +6,7 @@ const language = document.body.dataset.language;
 const LOOK_MS = 250; // a drop is seen at once, and a machine is not kept busy by it
 const LOG_FRAMES = 120;
 const MAX_KEYS = 16;
+const SHORTEST_PIN = 4;
 const COLOURS = ["#e4572e", "#f3a712", "#76b041", "#29a0b1", "#8e6ac8", "#d1495b", "#6c8ead", "#c08552"];
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
@@ -293,9 +294,10 @@ for (const button of document.querySelectorAll("button[data-request]")) {
 
 let typed = "";
 
-// A keypad with a line of its own takes numbers and PINs too; the dispenser's own knows selections only.
+// A keypad with a line of its own takes numbers and PINs too; the dispenser's own keys know selections only.
 function enter(digits, what) {
-  if (now.has_keypad_line) act("POST /keys", { keys: `${digits}\n` }, what);
+  const isSelection = now.has_keys && digits.length < SHORTEST_PIN;
+  if (now.has_keypad_line && !isSelection) act("POST /keys", { keys: `${digits}\n` }, what);
   else act("POST /press", { selection: Number(digits) }, `${what} ${digits}`);
 }
 

@@ -23,7 +23,7 @@ from jishan_server.volunteering import sessions as planning
 from jishan_server.volunteering.attendance import uncredited
 from jishan_server.volunteering.codes import row_code
 from jishan_server.volunteering.planned import permitted
-from jishan_server.web.desk_ground import ON_A_PAGE, desk, in_words, local, said, typed, words
+from jishan_server.web.desk_ground import ON_A_PAGE, desk, in_words, local, people, said, typed, words
 from jishan_server.web.desk_people import Known, estates_of, found_people, known_people
 from jishan_server.web.ground import done, for_staff, today, zone
 
@@ -122,7 +122,7 @@ def type_row(session_id: str) -> ResponseReturnValue:
         return _sheet(
             session_id, problem=in_words(answer["problems"][0]["message_zh"], answer["problems"][0]["message_en"])
         )
-    name = answer["saved"][0]["name"] if answer["saved"] else ""
+    name = people([chosen])[chosen]["name"] if answer["saved"] else ""
     return done(
         _("已录：%(name)s", name=name) if name else _("这位早就录过了。"), ".sheet", session_id=session_id, **_kept()
     )
@@ -132,8 +132,8 @@ def type_row(session_id: str) -> ResponseReturnValue:
 @for_staff
 def same_people(session_id: str) -> ResponseReturnValue:
     """Begin with those who were there the last time."""
-    people = reviewing.suggested_people(reading(), actor(), session_id)
-    ids = [one["resident_id"] for one in people if one["was_there_before"] and not one["came"]]
+    expected = reviewing.suggested_people(reading(), actor(), session_id)
+    ids = [one["resident_id"] for one in expected if one["was_there_before"] and not one["came"]]
     if not ids:
         return done(_("上次来的人都已经录了，或者没有上一场。"), ".sheet", session_id=session_id, **_kept())
     try:
@@ -141,7 +141,7 @@ def same_people(session_id: str) -> ResponseReturnValue:
     except DomainError as error:
         return _sheet(session_id, error)
     if answer["problems"]:
-        names = {one["resident_id"]: one["name"] for one in people}
+        names = {one["resident_id"]: one["name"] for one in expected}
         told = "；".join(
             f"{names[ids[one['row'] - 1]]}：{in_words(one['message_zh'], one['message_en'])}"
             for one in answer["problems"]
@@ -190,7 +190,7 @@ def _answer(answer: dict[str, Any]) -> ResponseReturnValue:
     if answer["already"]:
         return {"already": answer["already"][0]["resident_id"]}
     one = answer["saved"][0]
-    return {"saved": one["resident_id"], "name": one["name"], "time": _time(one)}
+    return {"saved": one["resident_id"], "time": _time(one)}
 
 
 def _time(one: dict[str, Any]) -> str:

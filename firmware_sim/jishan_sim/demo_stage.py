@@ -438,13 +438,14 @@ def add_machine(stage: Stage, machine_id: str, profile: str) -> MachineOnStage:
     profiles = directory / "agent" / "profiles.toml"
     profiles.write_text(PROFILES.format(settings=stage.part.settings, like=stage.part.like), encoding="utf-8")
     dispenser = _dispenser_port(stage, machine_id, directory)
-    links = {"--card-link": directory / "card", "--keypad-link": directory / "keypad"}
+    links = {f"--{reader}-link": directory / reader for reader in ("card", "keypad", "code")}
     if dispenser == str(directory / "dispenser"):
         links["--link"] = directory / "dispenser"
     simulator = Process(
         "jishan-sim machine",
         [
-            *(program("jishan-sim"), "machine", "--face", stage.face, "--card-port", "pty", "--keypad-port", "pty"),
+            *(program("jishan-sim"), "machine", "--face", stage.face, "--card-port", "pty"),
+            *("--keypad-port", "pty", "--code-port", "pty"),
             *("--port", "pty" if "--link" in links else dispenser),
             *("--profile", profile, "--profiles", str(profiles)),
             *("--slots", "1-4", "--items", str(STOCK), "--control", "127.0.0.1:0"),
@@ -459,7 +460,8 @@ def add_machine(stage: Stage, machine_id: str, profile: str) -> MachineOnStage:
         "jishan-agent run",
         [
             *(program("jishan-agent"), "run", "--dir", str(directory / "agent"), "--profile", profile),
-            *("--keypad-port", str(directory / "keypad"), "--kiosk-address", kiosk),
+            *("--keypad-port", str(directory / "keypad"), "--scanner-port", str(directory / "code")),
+            *("--kiosk-address", kiosk),
         ],
         stage.environment,
         directory / "agent.log",

@@ -184,10 +184,22 @@ def test_keys_go_out_on_the_line_of_a_keypad_and_are_refused_without_one(machine
         with with_keypad.at_work() as (face, now_ms):
             face.power_on(now_ms)
         assert own.post("/keys", json={"keys": "0123 4567#"}).status_code == 200
-        assert own.post("/press", json={"selection": 12}).status_code == 200
         assert own.post("/keys", json={"keys": "12x"}).status_code == 400
         run_until(with_keypad, keypad)
-    assert keypad.said == b"0123 4567#12\n"
+    assert keypad.said == b"0123 4567#"
+
+
+def test_a_selection_is_pressed_on_the_dispensers_own_keys_or_else_on_the_keypads_line() -> None:
+    for protocol, said in (("xy", b""), ("lock-board", b"2\n")):
+        face = FACES[protocol].make("default", [Slot(1, 5, 5), Slot(2, 5, 5)], Faults(), Random(1))
+        keypad, cards = Wire(), Wire()
+        with closing(Machine(protocol, face, Wire(), cards, READERS["line-hex"], None, keypad)) as one:
+            with one.at_work() as (powered, now_ms):
+                powered.power_on(now_ms)
+            assert create_app(one).test_client().post("/press", json={"selection": 2}).status_code == 200
+            one.tap("7186A61E")
+            run_until(one, cards)
+        assert keypad.said == said
 
 
 def test_a_code_goes_out_as_text_on_the_code_readers_line(machine: Machine) -> None:

@@ -27,7 +27,7 @@ from jishan_agent.agent import Agent, AgentEvent, CardUnreadable, DispenserSpoke
 from jishan_agent.dispensers.base import Dispenser, OnlineChanged, Served, Serviced
 from jishan_agent.mqtt_port import MqttPort
 from jishan_agent.readers.scanners import EVENT, Scanner, ScannerSettings
-from jishan_agent.readers.serial_cards import CardReader, Tapped
+from jishan_agent.readers.serial_cards import CardReader, CodeRead, Tapped, Unreadable
 from jishan_agent.readers.serial_keypad import keys
 from jishan_agent.vending import Identified
 from jishan_protocol.sealing import Credential
@@ -286,10 +286,13 @@ class Loop:
 
         def received(data: bytes) -> None:
             for tap in reader.receive(data, boot_time_ms()):
-                if isinstance(tap, Tapped):
-                    self.put(Identified(Credential(card=tap.uid)))
-                else:
-                    self.put(CardUnreadable(tap.detail))
+                match tap:
+                    case Tapped():
+                        self.put(Identified(Credential(card=tap.uid)))
+                    case CodeRead():
+                        self.put(Scanned(tap.text))
+                    case Unreadable():
+                        self.put(CardUnreadable(tap.detail))
 
         self._ports.append(Port(url, baud_rate, received, self.fail))
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from jishan_agent.readers.serial_cards import READERS, REPEAT_MS, CardReader, Tapped, Unreadable
+from jishan_agent.readers.serial_cards import MAX_BUFFERED, READERS, REPEAT_MS, CardReader, CodeRead, Tapped, Unreadable
 from jishan_sim.faces import card_reader as simulated
 
 
@@ -83,4 +83,13 @@ def test_noise_is_bounded() -> None:
     reader = CardReader(READERS["line-hex"])
     for now_ms in range(1_000):
         assert reader.receive(b"x" * 100, now_ms) == []
-    assert len(reader._buffer) <= 128
+    assert len(reader._buffer) <= MAX_BUFFERED
+
+
+def test_a_reader_of_cards_and_codes_tells_one_from_the_other() -> None:
+    reader, code = CardReader(READERS["line-hex"]), "482915036617204981"
+    assert reader.receive(f"{code}\r\n".encode(), 0) == [CodeRead(code)]
+    assert reader.receive(f"{code}\r\n".encode(), 500) == [], "held there"
+    assert reader.receive(b"00745A70\r\n", 600) == [Tapped("00745A70")]
+    voucher = "JSV1:" + "x" * 290
+    assert reader.receive(f"{voucher}\r\n".encode(), 700) == [CodeRead(voucher)]

@@ -7,6 +7,8 @@ give one card one identity (`jishan_protocol.cards`). Three framings cover the u
 - `em4100` (125 kHz): `02`, ten ASCII hex digits, two more that are the exclusive or of the five bytes, then `03`,
   with or without CR LF before it.
 - `mifare` (13.56 MHz): `04 0C 02 20 00 04 00`, four bytes of UID, the inverted exclusive or of everything before it.
+
+A reader of cards and codes in one says both on its line: what is a personal code or a voucher is no card.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from typing import Final, Literal
 
 from jishan_protocol import cards
 from jishan_protocol.errors import ProtocolError
+from jishan_protocol.personal_codes import read_code
+from jishan_protocol.vouchers import PREFIX as VOUCHER_PREFIX
 
 REPEAT_MS: Final = 1_500
 """A reader says a card again while it is held there; that is still one tap."""
@@ -27,8 +31,8 @@ REPEAT_MS: Final = 1_500
 GAP_MS: Final = 300
 """A frame of 16 bytes takes 17 ms at 9600 baud: after such a pause its beginning was cut off."""
 
-MAX_BUFFERED: Final = 128
-"""Several times the longest frame; noise beyond it is dropped."""
+MAX_BUFFERED: Final = 512
+"""Longer than a voucher's text, and many times any frame; noise beyond it is dropped."""
 
 MIFARE_FRAME: Final = re.compile(rb"\x04\x0c\x02\x20\x00\x04\x00(.{4})(.)", re.DOTALL)
 EM4100_FRAME: Final = re.compile(rb"\x02([0-9A-Fa-f]{10})([0-9A-Fa-f]{2})\r?\n?\x03")
@@ -74,6 +78,13 @@ class Unreadable:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class CodeRead:
+    """A code was held to a reader that reads those too."""
+
+    text: str = field(repr=False)
+
+
 class CardReader:
     """Cuts a reader's bytes into taps."""
 
@@ -83,18 +94,22 @@ class CardReader:
         self._heard_ms = 0
         self._last: tuple[str, int] | None = None
 
-    def receive(self, data: bytes, now_ms: int) -> list[Tapped | Unreadable]:
+    def receive(self, data: bytes, now_ms: int) -> list[Tapped | CodeRead | Unreadable]:
         """Take bytes in pieces of any size; gives each tap once."""
         if now_ms - self._heard_ms > GAP_MS:
             self._buffer = b""
         self._heard_ms = now_ms
         self._buffer += data
-        found: list[Tapped | Unreadable] = []
+        found: list[Tapped | CodeRead | Unreadable] = []
         pattern, unpack = _FRAMINGS[self._settings.framing]
         while (match := pattern.search(self._buffer)) is not None:
             self._buffer = self._buffer[match.end() :]
             try:
-                uid = cards.read_uid(unpack(match), self._settings.profile)
+                text = unpack(match)
+                if read_code(text) is not None or text.startswith(VOUCHER_PREFIX):
+                    found += [] if self._is_repeated(text, now_ms) else [CodeRead(text)]
+                    continue
+                uid = cards.read_uid(text, self._settings.profile)
             except ProtocolError as error:
                 found.append(Unreadable(error.detail))
                 continue

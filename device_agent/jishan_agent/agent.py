@@ -206,6 +206,7 @@ class Front:
     """For a phone to scan, while nobody is being served."""
     typed: str = ""
     """What has been typed on the keypad, a PIN as dots."""
+    awaits_pin: bool = False
 
 
 def stop_nowhere(step: str) -> None:
@@ -378,6 +379,7 @@ class Agent:
             news=state.news,
             address=self._address,
             typed=self._entry.shown(is_pin=state.wants_pin),
+            awaits_pin=bool(self._entry.member) or state.wants_pin,
         )
 
     # A step of the vending, carried out.

@@ -110,7 +110,7 @@ class Config:
             self.card_key,
             self.utc_offset_minutes,
             site_url=self.site_url,
-            has_keypad=bool(self.keypad_port),
+            has_keypad=bool(self.keypad_port or self.kiosk_address),
         )
 
 

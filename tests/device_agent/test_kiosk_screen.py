@@ -79,7 +79,7 @@ def test_a_choice_first_is_confirmed_by_the_tap(front: MachineFront) -> None:
 
 def test_by_keys_alone(front: MachineFront) -> None:
     front.tap()
-    assert front.press("digit:1").typed == "货号：1"
+    assert front.press("digit:1").typed == "号码：1"
     assert front.press("escape").typed == ""
     assert front.type(13).step == "confirm"
     assert front.press("escape").step == "choosing"

@@ -73,6 +73,12 @@ class Booth:
         slot = next((one for one in slots if one.product_id == product_id), None)
         return None if slot is None else slot.name_zh if language == "zh" else slot.name_en
 
+    @property
+    def address(self) -> str:
+        """What a phone may scan now; empty when nothing."""
+        with self._changed:
+            return "" if self._shown is None else self._shown.screen.address
+
     def _take(self, turn: Turn) -> None:
         self._memory = turn.memory
         assert self._front is not None

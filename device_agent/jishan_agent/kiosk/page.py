@@ -12,6 +12,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any, Final
 
+import segno
 import structlog
 from flask import Flask, Response, abort, jsonify, request, send_file
 from flask.typing import ResponseReturnValue
@@ -80,6 +81,17 @@ def make_app(booth: Booth, voices: Voices, pictures: dict[str, Path], hosts: Set
     def sound(language: Any, clip: str) -> ResponseReturnValue:
         path = voices.sound(language, clip, booth.name_of(clip, language))
         return abort(404) if path is None else send_file(path.resolve(), mimetype="audio/wav", max_age=0)
+
+    @app.get("/code.svg")
+    def code() -> ResponseReturnValue:
+        address = booth.address
+        if not address:
+            abort(404)
+        drawing = segno.make(address, error="m", micro=False).svg_inline(scale=8, border=4, light="white", nl=False)
+        head = 'svg xmlns="http://www.w3.org/2000/svg" '
+        response = Response(drawing.replace("svg ", head, 1), mimetype="image/svg+xml")
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     @app.get("/picture/<product_id>")
     def picture(product_id: str) -> ResponseReturnValue:

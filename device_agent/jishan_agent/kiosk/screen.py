@@ -21,6 +21,7 @@ from typing import Final
 
 from jishan_agent.agent import AgentEvent, Front
 from jishan_agent.dispensers.base import CancelPressed, Pressed
+from jishan_agent.keying import CANCEL, ENTER, Keyed
 from jishan_agent.kiosk.phrases import Clips, Item, Language, Phrase, balance, number, offer, said
 from jishan_agent.vending import Stayed
 from jishan_agent.words import WORDS, Say
@@ -42,8 +43,11 @@ LOOK_MS: Final = 60_000
 GOODS_ON_A_PAGE: Final = 6
 """As many as stand on either screen with a picture and large type."""
 
-MAX_TYPED: Final = 4
-"""Selections have at most four digits."""
+MAX_TYPED: Final = 20
+"""A voucher has sixteen digits, a member number eight."""
+
+SELECTION_DIGITS: Final = 4
+"""What is longer is for the agent to read: a member number, or a voucher."""
 
 MAX_SPOKEN: Final = 4
 """So many of the newest utterances are told to a page: two may come between two looks."""
@@ -57,6 +61,8 @@ class Step(StrEnum):
     CHOOSING = "choosing"
     CONFIRM = "confirm"
     IDENTIFY = "identify"
+    PAD = "pad"
+    PIN = "pin"
     ASKING = "asking"
     VENDING = "vending"
     RESULT = "result"
@@ -84,10 +90,14 @@ _ON_THE_WAY: Final = frozenset({"welcome", "choose", "identify", "asking", "vend
 TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "idle": ("爱心积分兑换", "Points for goods"),
     "how": ("请刷卡，或先选商品", "Tap your card, or choose first"),
+    "how_code": ("请刷卡，或用手机扫码，或先选商品", "Tap your card, scan with your phone, or choose first"),
     "closed": ("暂停兑换", "Not open right now"),
     "choosing": ("请选商品", "Please choose"),
     "confirm": ("要换这个吗？", "Take this one?"),
     "identify": ("请刷卡", "Tap your card"),
+    "pad": ("请输入号码", "Type a number"),
+    "pad_hint": ("货号、八位会员号或凭证号码，然后按确认", "A selection, a member number or a voucher, then enter"),
+    "pin": ("请输入密码", "Type your PIN"),
     "asking": ("正在核对积分", "Checking your points"),
     "vending": ("正在出货", "Your item is coming"),
     "result": ("没有换成", "That did not work"),
@@ -101,7 +111,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "lacking": ("还差{}分", "{} points short"),
     "too_few": ("您的积分不够，还差{}分。请选别的。", "You are {} points short. Please choose another."),
     "there": ("您还在吗？请按任意键，再等30秒。", "Are you still there? Press any key for 30 seconds more."),
-    "typed": ("货号：{}", "Number: {}"),
+    "typed": ("号码：{}", "Number: {}"),
     "telephone": ("服务电话：{}", "Help: {}"),
     "no_telephone": ("有问题请到小区服务点", "Please ask at the estate's desk"),
     "listen": ("听一听", "Listen"),
@@ -109,6 +119,9 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "back": ("返回", "Back"),
     "cancel": ("取消", "Cancel"),
     "take": ("确认换取", "Confirm"),
+    "enter": ("确认", "Enter"),
+    "untype": ("重输", "Clear"),
+    "digits": ("输号码", "Type a number"),
     "ok": ("知道了", "OK"),
     "stay": ("我还在", "I am here"),
     "more": ("下一页", "Next page"),
@@ -155,6 +168,8 @@ class Memory:
     chosen: int | None = None
     """The selection that is asked back; only while somebody has identified."""
     page: int = 0
+    has_pad: bool = False
+    """Somebody types with a finger."""
     notice: str = ""
     """Said by the screen itself, in its language; until the next sentence or press."""
     item: Item | None = None
@@ -226,11 +241,14 @@ class Screen:
     goods: tuple[Good, ...]
     shown: Good | None
     stages: tuple[Stage, ...]
+    pad: tuple[Button, ...]
     buttons: tuple[Button, ...]
     turning: tuple[Button, ...]
     """To the other pages of the goods."""
     bar: tuple[Button, ...]
     telephone: str
+    address: str
+    """For a phone to scan; empty while somebody is being served."""
     spoken: tuple[Spoken, ...]
 
 
@@ -252,7 +270,7 @@ def followed(memory: Memory, front: Front, book: Mapping[str, Phrase], now_ms: i
         if now_ms - memory.touched_ms >= LOOK_MS:
             usual = Memory()
             memory = replace(memory, language=usual.language, is_contrast=usual.is_contrast, is_voiced=usual.is_voiced)
-            memory = replace(memory, typed="", page=0, notice="")
+            memory = replace(memory, typed="", page=0, notice="", has_pad=False)
     elif not memory.is_warned and now_ms >= front.choice_ends_ms - LAST_MOMENT_MS:
         memory = _spoken(replace(memory, is_warned=True, typed=""), ("still_there",))
         events = (Stayed(),)
@@ -262,7 +280,7 @@ def followed(memory: Memory, front: Front, book: Mapping[str, Phrase], now_ms: i
 def _heard(memory: Memory, front: Front, book: Mapping[str, Phrase], now_ms: int) -> Memory:
     """The machine has said something."""
     code, is_first = front.said.code, memory.said_number < 0
-    memory = replace(memory, said_number=front.said_number, notice="", touched_ms=now_ms)
+    memory = replace(memory, said_number=front.said_number, notice="", has_pad=False, touched_ms=now_ms)
     if code == "welcome" or is_first:
         return memory
     if code in _ON_THE_WAY:
@@ -299,9 +317,14 @@ def _step(memory: Memory, front: Front, now_ms: int) -> Step:
     redemption = front.redemption
     if redemption is not None and not redemption.is_recovering and redemption.state not in CLOSED:
         return Step.VENDING if redemption.state is State.VENDING else Step.ASKING
+    if redemption is None and front.awaits_pin:
+        return Step.PIN
+    if memory.has_pad:
+        return Step.PAD
     if front.choice_ends_ms is not None:
         if not front.is_identified:
-            return Step.IDENTIFY
+            # Nothing chosen and nobody known: a number was typed that is none.
+            return Step.PAD if front.choice is None else Step.IDENTIFY
         return Step.CHOOSING if memory.chosen is None else Step.CONFIRM
     if memory.result is not None and now_ms < memory.result_until_ms:
         return Step.RESULT
@@ -332,7 +355,7 @@ def acted(memory: Memory, front: Front, act: str, view: int, now_ms: int) -> Tur
         name, value = _entered(memory, step)
     elif act == "escape":
         name = "untype" if memory.typed else _ESCAPES.get(step, "")
-    turn = _done(memory, front, step, name, value)
+    turn = _typed_pin(memory, name, value) if step is Step.PIN else _done(memory, front, step, name, value)
     events = turn.events or stay
     return Turn(_placed(before, turn.memory, front, now_ms), events)
 
@@ -342,14 +365,18 @@ _ESCAPES: Final[Mapping[Step, str]] = {
     Step.CHOOSING: "finish",
     Step.CONFIRM: "back",
     Step.IDENTIFY: "finish",
+    Step.PAD: "unpad",
+    Step.PIN: "finish",
     Step.ASKING: "finish",
     Step.RESULT: "ok",
 }
 
 
 def _entered(memory: Memory, step: Step) -> tuple[str, str]:
+    if step is Step.PIN:
+        return "enter", ""
     if memory.typed:
-        return "choose", memory.typed
+        return ("choose" if len(memory.typed) <= SELECTION_DIGITS else "hand"), memory.typed
     return {Step.CONFIRM: "confirm", Step.RESULT: "ok"}.get(step, ""), ""
 
 
@@ -366,8 +393,23 @@ def _looked(memory: Memory, act: str) -> Memory:
             return _spoken(replace(memory, language=language, notice=""), ("language",))
 
 
+def _typed_pin(memory: Memory, name: str, value: str) -> Turn:
+    """A PIN goes to the agent key by key; it is neither kept here nor spoken."""
+    match name:
+        case "digit" if len(value) == 1:
+            return Turn(_spoken(memory, ("star",)), (Keyed(value),))
+        case "enter":
+            return Turn(memory, (Keyed(ENTER),))
+        case "finish":
+            return Turn(memory, (Keyed(CANCEL),))
+        case "listen":
+            return Turn(_spoken(memory, ("enter_pin",)))
+        case _:
+            return Turn(memory)
+
+
 def _done(memory: Memory, front: Front, step: Step, name: str, value: str) -> Turn:
-    can_choose = step in (Step.IDLE, Step.CHOOSING, Step.IDENTIFY, Step.RESULT, Step.CLOSED)
+    can_choose = step in (Step.IDLE, Step.CHOOSING, Step.IDENTIFY, Step.PAD, Step.RESULT, Step.CLOSED)
     match name:
         case "digit" if (can_choose or step is Step.CONFIRM) and len(value) == 1:
             typed = (memory.typed + value)[-MAX_TYPED:]
@@ -376,8 +418,16 @@ def _done(memory: Memory, front: Front, step: Step, name: str, value: str) -> Tu
             return Turn(_spoken(replace(memory, typed=typed, notice=""), number(int(value), "en"), waits=waits))
         case "untype":
             return Turn(replace(memory, typed=""))
+        case "pad" if can_choose:
+            return Turn(replace(memory, has_pad=True))
+        case "unpad" if step is Step.PAD:
+            # The agent, too, may be waiting for a number.
+            given_up = () if front.choice_ends_ms is None or front.is_identified else (CancelPressed(),)
+            return Turn(replace(memory, has_pad=False), given_up)
+        case "hand" if can_choose:
+            return Turn(replace(memory, typed="", has_pad=False), (Keyed(value + ENTER),))
         case "choose" if can_choose or step is Step.CONFIRM:
-            return _chosen(replace(memory, typed="", notice=""), front, int(value))
+            return _chosen(replace(memory, typed="", notice="", has_pad=False), front, int(value))
         case "confirm" if step is Step.CONFIRM and memory.chosen is not None:
             # A view of its own: a second press of the same hand finds nothing to confirm.
             return Turn(replace(memory, view=memory.view + 1), (Pressed(memory.chosen),))
@@ -436,6 +486,7 @@ def drawn(memory: Memory, front: Front, setting: Setting, now_ms: int) -> Screen
     if step in (Step.ASKING, Step.VENDING) and redemption is not None:
         slot = next((one for one in front.slots if one.selection == redemption.selection), None)
     has_goods = step in (Step.IDLE, Step.CHOOSING, Step.CLOSED)
+    typed = front.typed if step is Step.PIN or not memory.typed else memory.typed
     first = min(memory.page, _last_page(front)) * GOODS_ON_A_PAGE
     page = front.slots[first : first + GOODS_ON_A_PAGE] if has_goods else ()
     is_warned = memory.is_warned and front.choice_ends_ms is not None
@@ -450,10 +501,11 @@ def drawn(memory: Memory, front: Front, setting: Setting, now_ms: int) -> Screen
         notice=_text("there", memory) if is_warned else memory.notice,
         is_warning=is_warned,
         is_good=step is Step.RESULT and _is_good(memory),
-        typed=_text("typed", memory).format(memory.typed) if memory.typed else "",
+        typed=_text("typed", memory).format(typed) if typed else "",
         goods=tuple(_good(one, memory, front, setting, is_hidden=is_warned) for one in page),
         shown=None if slot is None or has_goods or step is Step.RESULT else _good(slot, memory, front, setting),
         stages=_stages(memory, step, is_good=_is_good(memory)),
+        pad=tuple(Button(f"digit:{one}", one, "") for one in "1234567890") if step in (Step.PAD, Step.PIN) else (),
         buttons=_buttons(memory, step, is_warned=is_warned),
         turning=_turning(memory, front) if has_goods else (),
         bar=(
@@ -462,6 +514,7 @@ def drawn(memory: Memory, front: Front, setting: Setting, now_ms: int) -> Screen
             Button("language", _text("language", memory), "/"),
         ),
         telephone=telephone or _text("no_telephone", memory),
+        address=front.address if step is Step.IDLE else "",
         spoken=() if setting.is_heard_elsewhere else memory.spoken,
     )
 
@@ -487,7 +540,7 @@ def _words(memory: Memory, front: Front, step: Step, *, is_warned: bool) -> str:
     zh = memory.language == "zh"
     match step:
         case Step.IDLE:
-            return _text("how", memory)
+            return _text("how_code" if front.address else "how", memory)
         case Step.CLOSED:
             words = WORDS[front.why_not_selling]
             return words[0] if zh else words[1]
@@ -495,6 +548,8 @@ def _words(memory: Memory, front: Front, step: Step, *, is_warned: bool) -> str:
             return ""
         case Step.CONFIRM if front.said.code != "bad_card":
             return ""
+        case Step.PAD if front.said.code not in ("number_wrong", "pin_form"):
+            return _text("pad_hint", memory)
         case Step.IDENTIFY if front.said.code != "bad_card":
             return _text("tap_hint", memory)
         case _:
@@ -548,6 +603,12 @@ def _buttons(memory: Memory, step: Step, *, is_warned: bool) -> tuple[Button, ..
             return (take, Button("back", _text("back", memory), "Esc"), listen, replace(finish, key=""))
         case Step.IDENTIFY:
             return (listen, replace(finish, label=_text("cancel", memory)))
+        case Step.PAD:
+            enter = Button("enter", _text("enter", memory), "Enter", True)
+            return (enter, Button("untype", _text("untype", memory), ""), Button("unpad", _text("back", memory), "Esc"))
+        case Step.PIN:
+            enter = Button("enter", _text("enter", memory), "Enter", True)
+            return (enter, replace(finish, label=_text("cancel", memory)))
         case Step.ASKING:
             return (replace(finish, label=_text("cancel", memory)),)
         case Step.RESULT:
@@ -555,7 +616,7 @@ def _buttons(memory: Memory, step: Step, *, is_warned: bool) -> tuple[Button, ..
         case Step.VENDING:
             return ()
         case _:
-            return (listen,)
+            return (listen, Button("pad", _text("digits", memory), ""))
 
 
 def _last_page(front: Front) -> int:

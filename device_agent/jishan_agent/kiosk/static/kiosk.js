@@ -53,6 +53,13 @@ function good(one, tag) {
   return element;
 }
 
+function code(address) {
+  const element = made("img", "code");
+  element.src = "/code.svg?" + encodeURIComponent(address);
+  element.alt = address;
+  return element;
+}
+
 function stage(one) {
   const element = made("li", "", one.label);
   element.dataset.state = one.state;
@@ -82,6 +89,8 @@ function draw(screen) {
   region("bar", screen.bar, button);
   region("goods", screen.goods, (one) => good(one, "button"));
   region("shown", screen.shown ? [screen.shown] : [], (one) => good(one, "div"));
+  region("pad", screen.pad, button);
+  region("code", screen.address ? [screen.address] : [], code);
   region("stages", screen.stages, stage);
   region("buttons", screen.buttons, button);
   region("turning", screen.turning, button);
@@ -125,7 +134,7 @@ function lost() {
   spokenUpTo = null;
   hush();
   document.body.dataset.step = "lost";
-  for (const name of ["goods", "shown", "stages", "buttons", "turning"]) region(name, [], () => null);
+  for (const name of ["goods", "shown", "stages", "pad", "code", "buttons", "turning"]) region(name, [], () => null);
   text("heading", LOST[document.documentElement.lang === "en" ? 1 : 0]);
   for (const name of ["words", "notice", "typed"]) text(name, "");
 }

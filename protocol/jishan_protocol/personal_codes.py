@@ -1,7 +1,7 @@
 """What a scanner at a machine reads: a resident's rotating personal code, or the member number of a printed card.
 
 A personal code is 18 decimal digits: a scanner that types like a keyboard gets digits right whatever layout and caps
-lock say, and Code 128 packs them in pairs. On a phone it may stand in an address, `<site>/c/<digits>`, so that a camera
+lock say, and Code 128 packs them in pairs. On a phone it may stand in an address, `<site>/p/<digits>`, so that a camera
 which is no machine's leads somewhere. A member number has eight digits, the last of which checks the others.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 DIGITS: Final = 18
 """60 bits, of a code that lives a minute or two and works once."""
 
-PATH: Final = "c"
+PATH: Final = "p"
 MEMBER_DIGITS: Final = 8
 
 _CODE: Final = re.compile(rf"(?:https?://\S+/{PATH}/)?([0-9]{{{DIGITS}}})")

@@ -58,7 +58,7 @@ def declined(bench: Any) -> list[tuple[str, str]]:
 
 
 def test_a_scanned_code_and_a_choice_are_a_redemption(bench: Any) -> None:
-    scan(bench, f"{SITE}/c/{CODE}")
+    scan(bench, f"{SITE}/p/{CODE}")
     assert bench.said == "choose"
     bench.press()
     bench.until("Dispensed")

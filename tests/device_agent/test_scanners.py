@@ -23,7 +23,7 @@ from jishan_agent.readers.scanners import (
 )
 
 CODE = "482915036617204981"
-ADDRESS = f"https://Jishan.example:8443/c/{CODE}?a=1&b_2"
+ADDRESS = f"https://Jishan.example:8443/p/{CODE}?a=1&b_2"
 PATIENCE_S = 20
 KEYS = ScannerSettings("keys")
 LEFT_SHIFT, ENTER = 42, 28

@@ -48,7 +48,7 @@ def test_a_personal_code_is_read_alone_and_in_its_address() -> None:
     code = code_of(bytes(range(1, 33)))
     assert re.fullmatch(rf"[0-9]{{{DIGITS}}}", code)
     assert code_of(bytes(16)) == "0" * DIGITS
-    for scanned in (code, f" {code}\t", f"https://jishan.example/c/{code}", f"http://127.0.0.1:8080/c/{code}"):
+    for scanned in (code, f" {code}\t", f"https://jishan.example/p/{code}", f"http://127.0.0.1:8080/p/{code}"):
         assert read_code(scanned) == code
     for scanned in ("", code[:-1], code + "0", f"https://jishan.example/m/{code}", "6901234567892", "１" * DIGITS):
         assert read_code(scanned) is None

@@ -106,7 +106,7 @@ def test_whoever_taps_a_card_meanwhile_ends_what_the_phone_had(site: Site, phone
 def test_a_personal_code_is_held_to_the_reader_once(site: Site, phone: Phone) -> None:
     machine, had = wait_at_rest(site), points(phone)
     shown = phone.ask("GET", "me/code")
-    assert shown["address"] == f"{site.http}/c/{shown['code']}"
+    assert shown["address"] == f"{site.http}/p/{shown['code']}"
     for is_first in (True, False):
         wait_at_rest(site)
         machine.control("POST", "code", text=shown["code"])

@@ -235,15 +235,16 @@ def create_app(machine: Machine) -> Flask:
 
 
 def screen_of(face: Face, status: Path | None) -> dict[str, str] | None:
-    """What stands on the screen: the sentence in the agent's `status.json`, else what the host wrote on a display."""
+    """What stands on the screen: sentence and phone's address in the agent's `status.json`, else a display's words."""
     if status is not None:
         try:
-            said = json.loads(status.read_text("utf-8"))["said"]
-            return {key: str(said[key]) for key in ("code", "zh", "en")}
+            shown = json.loads(status.read_text("utf-8"))
+            said = {key: str(shown["said"][key]) for key in ("code", "zh", "en")}
+            return said | {"address": str(shown.get("address", ""))}
         except (OSError, ValueError, KeyError, TypeError):
             return None  # no agent has run yet, or it writes another layout
     displayed = str(getattr(face, "displayed", ""))
-    return {"code": "", "zh": displayed, "en": displayed} if displayed else None
+    return {"code": "", "zh": displayed, "en": displayed, "address": ""} if displayed else None
 
 
 def state_of(protocol: str, face: Face, now_ms: int) -> dict[str, Any]:

@@ -115,7 +115,8 @@ Stand in front of machine {machine.id} in the browser, and break it on purpose:
 What the machine's own screen shows:
   {machine.screen}
 
-Be {resident["name"]} (20 points, card {resident["card"]}) there, or without a browser:
+Be {resident["name"]} there: 20 points, card {resident["card"]}, number {resident["member_number"]}, PIN {resident["pin"]}.
+Or without a browser:
   tap the card:    {post} {front}/tap -d '{{"uid": "{resident["card"]}"}}'
   press 1:         {post} {front}/press -d '{{"selection": 1}}'
   look inside:     curl -s {front}/state

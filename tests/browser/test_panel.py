@@ -19,7 +19,8 @@ sys.path.append(str(Path(__file__).parents[1] / "system"))
 
 from processes import POINTS, Machine, Site, wait_for
 
-from jishan_sim.demo_stage import Web
+from jishan_sim.demo_stage import MACHINE as MACHINE_ID
+from jishan_sim.demo_stage import MachineOnStage, Stage, Web, add_machine, on_stage, until
 from jishan_sim.play import MACHINE, started
 
 pytestmark = pytest.mark.external
@@ -242,3 +243,77 @@ def test_a_panel_says_when_its_machine_is_gone_and_goes_on_when_it_is_back(alone
     expect(page.locator("#told")).to_contain_text("The machine does not answer")
     page.unroute("**/state")
     expect(page.locator("#told")).to_have_text("")
+
+
+# --- every way to say who one is ---
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, MachineOnStage]]:
+    """What `jishan-sim demo` shows; its first resident has 20 points."""
+    with on_stage(tmp_path_factory.mktemp("demo"), lambda line: None, separate_broker=False) as stage:
+        machine = add_machine(stage, MACHINE_ID, "demo")
+        stage.credit(stage.people["residents"][0], 20, "河道清洁", "panel-credit")
+        yield stage, machine
+
+
+@pytest.fixture
+def front(demo: tuple[Stage, MachineOnStage], panel: Opener) -> Iterator[Page]:
+    """The panel of the demo's machine, ready for the next resident; one item comes out and costs what its coil says."""
+    stage, machine = demo
+    resident = stage.people["residents"][0]
+    until("the machine sells", machine.is_selling, PATIENCE_MS / 500)
+    before, dropped = stage.balance(resident)["available_points"], machine.dropped()
+    yield panel(machine.front.base, "phone", "zh-CN")
+    until("2 points taken", lambda: stage.balance(resident)["available_points"] == before - 2)
+    assert (machine.dropped(), stage.balance(resident)["held_points"]) == (dropped + 1, 0)
+
+
+@pytest.fixture
+def phone(demo: tuple[Stage, MachineOnStage], chromium: Browser) -> Iterator[Page]:
+    """The resident's own phone, logged in."""
+    stage, _ = demo
+    resident = stage.people["residents"][0]
+    context = chromium.new_context(viewport=WIDTHS["phone"], locale="zh-CN", base_url=stage.where["http"])  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto("/login")
+    page.fill("[name=number]", resident["member_number"])
+    page.fill("[name=pin]", resident["pin"])
+    page.click("main button")
+    page.wait_for_url("**/my")
+    yield page
+    context.close()
+
+
+def test_a_code_on_the_phone_is_held_to_the_code_reader(front: Page, phone: Page) -> None:
+    phone.goto("/my/code")
+    digits = phone.locator("#live .big").inner_text().replace(" ", "")
+    front.get_by_label("扫到的内容").fill(digits)
+    front.get_by_role("button", name="扫码", exact=True).click()
+    says(front, "请选择商品")
+    front.get_by_role("button", name="货道 1，香皂").click()
+    says(front, "请取走香皂")
+    photographed(front, "phone-zh-by-code")
+
+
+def test_a_number_and_a_pin_are_typed_on_the_keypad(front: Page, demo: tuple[Stage, MachineOnStage]) -> None:
+    resident = demo[0].people["residents"][0]
+    for entered in (resident["member_number"], resident["pin"]):
+        front.locator("#keypad").focus()
+        front.keyboard.type(entered)
+        front.keyboard.press("Enter")
+        says(front, "请输入密码" if entered is resident["member_number"] else "请选择商品")
+    front.get_by_role("button", name="货道 4，香皂").click()
+    says(front, "请取走香皂")
+
+
+def test_a_phone_scans_the_screen_and_chooses(front: Page, phone: Page) -> None:
+    address = front.get_by_role("link", name="用手机扫码选择").get_attribute("href")
+    assert address is not None
+    phone.goto(address)
+    phone.get_by_role("link", name="香皂").first.click()
+    photographed(phone, "phone-zh-chooses")
+    phone.get_by_role("button", name="确定兑换").click()
+    says(front, "请取走香皂")
+    expect(phone.get_by_role("heading", name="已出货")).to_be_visible(timeout=PATIENCE_MS)

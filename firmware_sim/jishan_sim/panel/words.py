@@ -16,6 +16,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "no_power": ("没有电", "No power"),
     "no_words": ("没有程序告诉屏幕显示什么。", "No program tells the screen what to show."),
     "screen": ("屏幕", "Screen"),
+    "phone": ("用手机扫码选择", "For a phone to scan"),
     "slots": ("货道", "Coils"),
     "slot": ("货道", "Coil"),
     "items": ("件", "items"),

@@ -179,6 +179,9 @@ function showScreen() {
     if (byId(place).textContent !== said) byId(place).textContent = said;
   }
   if (byId("said-too").textContent !== saidToo) byId("said-too").textContent = saidToo;
+  const address = (now.powered && screen && screen.address) || "";
+  byId("address").hidden = !/^https?:/.test(address);
+  if (byId("address").getAttribute("href") !== address) byId("address").setAttribute("href", address);
 }
 
 function showSwitches() {

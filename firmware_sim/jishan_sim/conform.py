@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any, Final
 import click
 
 from jishan_sim import conform_boards, conform_mdb, conform_mqtt, conform_xy
-from jishan_sim.conform_report import Ask, Finding, Findings, Report, Verdict, Wire, fitting
+from jishan_sim.conform_report import Ask, Finding, Findings, Meanwhile, Report, Verdict, Wire, fitting
 from jishan_sim.conform_wire import BrokerWire, PortWire
 from jishan_sim.faces import FACES
 from jishan_sim.ports import PortError, open_port
@@ -31,6 +32,9 @@ PACKS: Final[Mapping[str, Callable[[Findings], None]]] = {
     "mqtt": conform_mqtt.run_mqtt,
     "xy": conform_xy.run,
 }
+
+
+LOOK_S: Final = 0.01  # between two moments of serving the line; a POLL wants its answer within 100 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,19 @@ def play(face: str, port: str, baud_rate: int, report: Path, wishes: Wishes) -> 
 def asking(*, yes_move: bool) -> tuple[Ask, Ask]:
     """Whom to ask: (about what was seen, before something moves). Nobody, where no person sits at the terminal."""
 
-    def asked(question: str) -> bool | None:
-        return click.confirm(question) if sys.stdin.isatty() else None
+    def asked(question: str, meanwhile: Meanwhile) -> bool | None:
+        if not sys.stdin.isatty():
+            return None
+        answers: list[bool] = []
+        # A thread of its own, as the prompt waits and the line does not.
+        asking = threading.Thread(target=lambda: answers.append(click.confirm(question)), daemon=True)
+        asking.start()
+        while asking.is_alive():
+            meanwhile()
+            asking.join(LOOK_S)
+        return answers[0] if answers else None
 
-    return asked, (lambda _: True) if yes_move else asked
+    return asked, (lambda *_: True) if yes_move else asked
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:

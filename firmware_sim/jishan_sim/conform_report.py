@@ -14,8 +14,11 @@ from enum import StrEnum
 from html import escape
 from typing import Any, Final, Protocol
 
-Ask = Callable[[str], bool | None]
-"""Asks the person in front of the machine: yes, no, or None where nobody answers."""
+Meanwhile = Callable[[], object]
+"""Serves the line for a moment: a controller is not left without answers while a person thinks."""
+
+Ask = Callable[[str, Meanwhile], bool | None]
+"""Asks the person in front of the machine: yes, no, or None where nobody answers. Calls the other until then."""
 
 
 class Verdict(StrEnum):
@@ -145,15 +148,24 @@ class Wire(Protocol):
 
 
 class Findings:
-    """Collects what the steps of a run come to. `may_move` and `ask` are the person's word."""
+    """Collects what the steps of a run come to. A pack sets `meanwhile` where its line wants to be served."""
 
     def __init__(self, wire: Wire, ask: Ask, may_move: Ask, *, is_whole: bool = False) -> None:
         self.wire = wire
-        self.ask = ask
-        self.may_move = may_move
+        self._ask = ask
+        self._may_move = may_move
+        self.meanwhile: Meanwhile = lambda: None
         self.is_whole = is_whole
         self.selection: int | None = None
         self.found: list[Finding] = []
+
+    def ask(self, question: str) -> bool | None:
+        """What the person has seen, or done."""
+        return self._ask(question, self.meanwhile)
+
+    def may_move(self, question: str) -> bool:
+        """Whether the person agrees that something moves."""
+        return bool(self._may_move(question, self.meanwhile))
 
     def rule(self, step: str, rule: str, holds: bool, detail: str, **settings: object) -> bool:
         """A rule that was tried."""

@@ -137,6 +137,7 @@ class XyHost:
 def run(findings: Findings) -> None:
     """All steps, in an order in which each can stand on those before it."""
     host = XyHost(findings.wire)
+    findings.meanwhile = lambda: host.listen(xy.POLL_INTERVAL_MS)
     if not host.listen(FIRST_POLL_MS, lambda: bool(host.polls_ms)):
         seen = f"nothing but bytes that are no frame: {host.bad[-1]}" if host.bad else "nothing"
         findings.rule("poll", "The controller polls, or says 31", bool(host.heard), seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -10,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import reduce
+from operator import xor as exclusive_or
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from jishan_protocol.dispensers import lock_board, xy
+from jishan_protocol.dispensers import lock_board, modbus_board, xy
 from jishan_sim.cabinet import Slot
 from jishan_sim.conform import PACKS, Wishes, conform, findings_of, report_of
 from jishan_sim.conform_report import Finding, Fitting, Report, Verdict, fitting
@@ -69,7 +72,7 @@ def wire_to(face: str, profile: str = "default", kind: type[VirtualWire] = Virtu
 def found(
     face: str, wire: VirtualWire, *, moves: bool = True, asked: Asked = lambda _, __: None, is_whole: bool = False
 ) -> list[Finding]:
-    wishes = Wishes(lambda question: asked(question, wire), lambda _: moves, is_whole=is_whole)
+    wishes = Wishes(lambda question, _: asked(question, wire), lambda *_: moves, is_whole=is_whole)
     return findings_of(face, wire, wishes)
 
 
@@ -183,6 +186,53 @@ DEVIATIONS = [
 ]
 
 
+class Translator(VirtualWire):
+    """A board with a way of its own, made by changing what passes its line."""
+
+    heard_as: Callable[[bytes], bytes] = staticmethod(lambda raw: raw)
+    said_as: Callable[[bytes], bytes] = staticmethod(lambda raw: raw)
+
+    def write(self, data: bytes) -> None:
+        super().write(type(self).heard_as(data))
+
+    def read(self, within_ms: int) -> bytes:
+        return type(self).said_as(super().read(within_ms))
+
+
+def repaired_lock(raw: bytes) -> bytes:
+    return raw[:-1] + bytes([reduce(exclusive_or, raw[:-1])]) if len(raw) == lock_board.FRAME_BYTES else raw
+
+
+def repaired_modbus(raw: bytes) -> bytes:
+    return raw[:-2] + modbus_board.crc(raw[:-2]) if len(raw) == 8 else raw
+
+
+@pytest.mark.parametrize(
+    ("face", "heard_as", "said_as", "rule"),
+    [
+        ("lock-board", repaired_lock, bytes, "A frame with a wrong XOR is not answered"),
+        ("modbus-board", repaired_modbus, bytes, "A frame with a wrong CRC is not answered"),
+        ("mdb", bytes, lambda raw: raw.replace(b"c,SET,OK", b"c,SET"), "C,SETCONF is answered by c,SET,OK"),
+        ("mdb", bytes, lambda raw: raw.replace(b"3.00", b"2.50"), "The price is a whole number of points"),
+        ("mqtt", lambda raw: raw.replace(b"hallo", b"hello"), bytes, "A message of an unknown type is not answered"),
+        (
+            "mqtt",
+            bytes,
+            lambda raw: raw.replace(b'"not_given"', b'"refused"'),
+            "A number beyond the next says not_given",
+        ),
+        ("mqtt", bytes, lambda raw: raw.replace(b'"refused"', b'"unknown"'), "A vend with another nonce is refused"),
+    ],
+)
+def test_a_way_of_its_own_is_found_in_every_pack(
+    face: str, heard_as: Callable[[bytes], bytes], said_as: Callable[[bytes], bytes], rule: str
+) -> None:
+    own = type("Own", (Translator,), {"heard_as": staticmethod(heard_as), "said_as": staticmethod(said_as)})
+    differs = differing(found(face, wire_to(face, kind=own), asked=answers))
+    assert rule in {one.partition(": ")[2] for one in differs}
+    assert len(differs) <= 3
+
+
 def deviant(slots: Iterable[Slot], profile: xy.XyProfile, faults: Faults, random: Random) -> Face:
     return Deviant(cabinet_for(profile, slots), profile, faults, random)
 
@@ -271,6 +321,38 @@ def test_a_board_at_a_broker_is_played_to_the_end(broker: int, tmp_path: Path) -
         assert "mac" in {one["step"] for one in told["findings"] if one["verdict"] == "agrees"}
         assert told["profile"]["name"] == "default"
         machine.until(lambda: machine.items_dropped() == 2)
+
+
+def test_a_person_at_a_terminal_is_asked_and_a_no_moves_nothing(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "jishan_sim", "conform", "--face", "lock-board"]
+    with RunningMachine("lock-board", slots="1-24") as machine:
+        with subprocess.Popen(
+            [*command, "--port", machine.port], cwd=tmp_path, stdin=theirs, stdout=subprocess.PIPE, text=True
+        ) as asking:
+            os.write(ours, b"y\nn\n")
+            said, _ = asking.communicate(timeout=LONG_S)
+        os.close(ours)
+        os.close(theirs)
+        assert asking.returncode == 0, said
+        assert machine.turns() == 0
+    told = {one["step"]: one for one in json.loads((tmp_path / "conformance.json").read_text("utf-8"))["findings"]}
+    assert told["wiring"]["settings"] == {"contact_made_when_open": False}
+    assert told["open"]["verdict"] == "not_tried"
+    assert "going to open" in said
+
+
+def test_a_person_who_takes_time_leaves_no_poll_unanswered() -> None:
+    wire = wire_to("xy")
+
+    def thinks(question: str, meanwhile: Callable[[], object]) -> bool:
+        for _ in range(100):
+            meanwhile()
+        return True
+
+    findings = findings_of("xy", wire, Wishes(thinks, thinks))
+    assert differing(findings) == []
+    assert wire.face.late_answers == 1, "the one that was late on purpose"
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:

@@ -192,6 +192,8 @@ def test_the_example_of_the_page_passes_in_a_project_of_its_own(own_project: Pat
     for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S):
         (own_project / re.match(r'"""(\w+\.py)', block)[1]).write_text(block, "utf-8")  # type: ignore[index]
     begun = time.monotonic()
-    said = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_agent.py", cwd=own_project)
+    said = run(
+        python, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "test_my_agent.py", cwd=own_project
+    )
     assert "5 passed" in said
     assert time.monotonic() - begun < 30

@@ -25,7 +25,7 @@ import serial
 import structlog
 
 from jishan_agent import config
-from jishan_agent.agent import Agent, StopAt, stop_nowhere
+from jishan_agent.agent import Agent, CannotSpeak, StopAt, stop_nowhere
 from jishan_agent.config import Config
 from jishan_agent.dispensers import DRIVERS
 from jishan_agent.dispensers.base import Memory, Serviced
@@ -313,6 +313,9 @@ def _front(settings: Config, loop: Loop) -> list[_Part]:
 
         pictures = page.pictured(settings.directory)
     setting = Setting(settings.telephone, frozenset(pictures), is_heard_elsewhere=player is not None)
+    trouble = _speech_trouble(settings, voices)
+    if trouble:
+        loop.put(CannotSpeak(trouble))
     booth = Booth(setting, voices.book, voices, loop.put, player)
     loop.show_to(booth.watch)
     if player is not None:
@@ -333,16 +336,21 @@ def _voices(settings: Config) -> voice.Voices:
     return voice.Voices(packs, settings.directory / "spoken", settings.speech_command, voice.book())
 
 
+def _speech_trouble(settings: Config, voices: voice.Voices) -> str:
+    """Why this machine cannot be heard; empty when it can, as far as its own programs say."""
+    player = shlex.split(settings.audio_command)
+    if player and shutil.which(player[0]) is None:
+        return f"audio_command: there is no {player[0]}"
+    return voices.trouble()
+
+
 def _check_front(settings: Config) -> bool:
     """Say how the machine shows itself and speaks; False where it is to speak and cannot."""
     click.echo(f"kiosk_address: {settings.kiosk_address or 'not set'}")
     if not settings.kiosk_address and not settings.audio_command:
         return True
     click.echo(f"telephone: {settings.telephone or 'not set: nobody can be called from the screen'}")
-    trouble = _voices(settings).trouble()
-    player = shlex.split(settings.audio_command)
-    if player and shutil.which(player[0]) is None:
-        trouble = f"audio_command: there is no {player[0]}"
+    trouble = _speech_trouble(settings, _voices(settings))
     click.echo(f"voice: {trouble or 'ok'}")
     return not trouble
 

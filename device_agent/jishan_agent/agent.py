@@ -134,12 +134,20 @@ class Scanned:
     text: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class CannotSpeak:
+    """The machine is to speak and has no way to."""
+
+    detail: str
+
+
 AgentEvent = (
     LinkUp
     | LinkDown
     | Received
     | DispenserSpoke
     | CardUnreadable
+    | CannotSpeak
     | VoucherShown
     | Scanned
     | Keyed
@@ -297,6 +305,9 @@ class Agent:
             case CardUnreadable():
                 self._log.warning("card_unreadable", detail=event.detail)
                 self._say(say("bad_card"))
+            case CannotSpeak():
+                self._log.warning("no_sound", detail=event.detail)
+                self._commit((vending.Post(Fault(None, "no_sound", event.detail)),))
             case VoucherShown():
                 self._show_voucher(event.text, now_ms)
             case Scanned():

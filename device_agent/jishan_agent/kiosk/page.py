@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Set
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,9 +88,9 @@ def make_app(booth: Booth, voices: Voices, pictures: dict[str, Path], hosts: Set
         address = booth.address
         if not address:
             abort(404)
-        drawing = segno.make(address, error="m", micro=False).svg_inline(scale=8, border=4, light="white", nl=False)
-        head = 'svg xmlns="http://www.w3.org/2000/svg" '
-        response = Response(drawing.replace("svg ", head, 1), mimetype="image/svg+xml")
+        drawing = BytesIO()
+        segno.make(address, error="m", micro=False).save(drawing, kind="svg", scale=8, border=4, light="white")
+        response = Response(drawing.getvalue(), mimetype="image/svg+xml")
         response.headers["Cache-Control"] = "no-store"
         return response
 

@@ -13,11 +13,12 @@ from jishan_server.errors import DomainError
 from jishan_server.organizations.tree import organization
 from jishan_server.people.residents import estate_of
 from jishan_server.people.sessions import Session
+from jishan_server.printing.words import day, say
 from jishan_server.reading import reading
 from jishan_server.vending import finding
 from jishan_server.volunteering import notice as volunteering
 from jishan_server.volunteering.certificates import PATH, check
-from jishan_server.web.ground import done, for_residents, pages, resident_id, zone
+from jishan_server.web.ground import done, for_residents, language, pages, resident_id, zone
 from jishan_server.web.resident_forms import ON_A_PAGE, asked, reason_of, refusal
 
 public = pages("public")
@@ -84,7 +85,12 @@ def certificate(number: str | None) -> ResponseReturnValue:
             found = check(reading(), typed)
         except DomainError as error:
             problem, status = refusal(error), error.status
-    return render_template("public/certificate.html", found=found, problem=problem, typed=typed), status
+    period = None
+    if found is not None:
+        # In the words of the paper, with which it is compared.
+        first, last = (day(language(), found[name]) for name in ("first_day", "last_day"))
+        period = say(language(), "span", first=first, last=last)
+    return render_template("public/certificate.html", found=found, period=period, problem=problem, typed=typed), status
 
 
 def _is_resident() -> bool:

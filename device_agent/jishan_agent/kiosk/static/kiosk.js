@@ -9,6 +9,7 @@ let view = 0;
 let spokenUpTo = null;
 let waiting = [];
 let playing = null;
+let sending = Promise.resolve();
 
 const place = (name) => document.getElementById(name);
 
@@ -19,8 +20,11 @@ function made(tag, className, text) {
   return element;
 }
 
+// One after another: digits that overtake each other are another number.
 function press(act) {
-  fetch("/act", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ act, view }) })
+  const body = JSON.stringify({ act, view });
+  sending = sending
+    .then(() => fetch("/act", { method: "POST", headers: { "Content-Type": "application/json" }, body }))
     .catch(() => {});
 }
 

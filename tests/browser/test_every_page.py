@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+from desk_day import of_the_desk
 from lived_in import OF_EVERYBODY, OF_RESIDENTS, of_the_first_resident, short
 from playwright.sync_api import Page
 from served import WIDTHS, Site, grave_problems
@@ -41,6 +42,14 @@ def test_every_page_can_be_read_by_everybody(site: Site, width: str, language: s
 def test_every_page_of_a_resident_can_be_read(site: Site, width: str, language: str) -> None:
     addresses = (*OF_EVERYBODY, *OF_RESIDENTS, *of_the_first_resident(site.office))
     page = site.resident(0, width, language)
+    assert [one for address in addresses for one in said_of(page, address, f"{width}-{language}")] == []
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+@pytest.mark.parametrize("width", sorted(WIDTHS))
+def test_every_page_of_the_desk_can_be_read(site: Site, width: str, language: str) -> None:
+    addresses = of_the_desk(site.office)
+    page = site.secretary(width, language)
     assert [one for address in addresses for one in said_of(page, address, f"{width}-{language}")] == []
 
 

@@ -102,6 +102,7 @@ def _welcome(stage: Stage, machine: MachineOnStage, resident: Mapping[str, Any])
     front, http = machine.front.base, stage.where["http"]
     staff = "\n".join(f"  {one['login']:<12} {one['password']}   ({one['role']})" for one in stage.people["staff"])
     post, put = (f"curl -s -X {method} -H 'Content-Type: application/json'" for method in ("POST", "PUT"))
+    known = f"number {resident['member_number']}, PIN {resident['pin']}"
     jam = json.dumps({"once": [{"selection": 2, "jam": 1}]})
     return f"""
 Everything runs. Ctrl-C ends it; the state stays in {stage.directory} (FRESH=1 starts anew).
@@ -115,8 +116,7 @@ Stand in front of machine {machine.id} in the browser, and break it on purpose:
 What the machine's own screen shows:
   {machine.screen}
 
-Be {resident["name"]} there: 20 points, card {resident["card"]}, number {resident["member_number"]}, PIN {resident["pin"]}.
-Or without a browser:
+Be {resident["name"]} there: 20 points, card {resident["card"]}, {known}. Or without a browser:
   tap the card:    {post} {front}/tap -d '{{"uid": "{resident["card"]}"}}'
   press 1:         {post} {front}/press -d '{{"selection": 1}}'
   look inside:     curl -s {front}/state

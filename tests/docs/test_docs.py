@@ -55,6 +55,9 @@ MADE_WHERE_IT_RUNS: Final = frozenset(
         "build/demo/",
         "build/bench.json",
         "ca.pem",
+        "pictures/",
+        "spoken/",
+        "voices/estate/",
     }
 )
 """Paths that a page may name although the tree does not hold them."""

@@ -11,6 +11,7 @@ from jishan_protocol.dispensers import lock_board, modbus_board
 from jishan_protocol.dispensers.cutting import BadBytes, Cutter
 from jishan_sim.conform_report import Findings, Wire
 
+FIRST_TRIES: Final = 4  # a board that has just got its power hears nothing for a second or two
 ANSWER_MS: Final = 500  # ten times what an answer takes
 PAUSE_MS: Final = 15  # between two parts of one frame: less than any board takes for the end of it
 DOOR_MS: Final = 10_000
@@ -65,7 +66,7 @@ def _spaced(frames: list[bytes]) -> str:
 def run_lock_board(findings: Findings) -> None:
     """All steps. Every door is to be shut when it begins."""
     boards, contacts = 0, lock_board.Contacts(1, ())
-    for locks in LOCK_SIZES:
+    for locks in LOCK_SIZES * FIRST_TRIES:
         profile = lock_board.LockBoardProfile(name="", locks=locks)
         host = Questioner(findings.wire, lock_board.reader(profile))
         told = [lock_board.read_answer(one) for one in host.say(lock_board.write(lock_board.QueryAll(1), profile))]
@@ -134,7 +135,9 @@ def run_modbus_board(findings: Findings) -> None:
     """All steps. Reading a state clears it: no other host may be at work."""
     host = Questioner(findings.wire, modbus_board.reader())
     status = modbus_board.write(modbus_board.ReadRegisters(1, modbus_board.STATUS_REGISTER, 1))
-    said = _status(host, status)
+    said = None
+    for _ in range(FIRST_TRIES):
+        said = said or _status(host, status)
     idle = said is not None and said.state == modbus_board.State.IDLE
     if (
         not findings.rule("status", "Register 0003 of a board that does nothing is idle", idle, str(said))

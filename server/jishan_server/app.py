@@ -70,7 +70,11 @@ TRIES: Final = frozenset(
     {"auth.create_token", "auth.create_resident_token", "machines.enroll", "machines.get_authority"}
 )
 """Endpoints that take no token and at which one address may try only so often."""
-CHECKS: Final = frozenset({"certificates.check_certificate", "pages_public.certificate", "phone.open_claim"})
+DOORS: Final = frozenset({"pages_entrance.login", "pages_entrance.staff_login"})
+"""The same tries as pages: only a form that is sent is one."""
+CHECKS: Final = frozenset(
+    {"certificates.check_certificate", "pages_public.certificate", "phone.open_claim", "pages_screens.scan"}
+)
 """Where anybody may ask about a number or a scanned code: as often as one may try to log in, and counted apart."""
 PAPERS: Final = (
     "prints.",
@@ -180,12 +184,13 @@ def create_app(parts: Parts, is_ready: Callable[[], bool] = lambda: True) -> Fla
     web.register(app)
     papers = frozenset(name for name in app.view_functions if name.startswith(PAPERS))
     tries, prints_per_minute = parts.config.logins_per_minute, parts.config.requests_per_minute // REQUESTS_OF_A_PAPER
-    for scope, most, endpoints in (
-        ("public", tries, TRIES),
-        ("checks", tries, CHECKS),
-        ("papers", max(1, prints_per_minute), papers),
+    for scope, most, endpoints, methods in (
+        ("public", tries, TRIES, None),
+        ("public", tries, DOORS, ["POST"]),
+        ("checks", tries, CHECKS, None),
+        ("papers", max(1, prints_per_minute), papers, None),
     ):
-        per_try = limiter.shared_limit(f"{most}/minute", scope)
+        per_try = limiter.shared_limit(f"{most}/minute", scope, methods=methods)
         for endpoint in endpoints:
             # The limiter wraps views of any signature, and is typed for one.
             app.view_functions[endpoint] = per_try(app.view_functions[endpoint])  # type: ignore[assignment]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from activity_office import Club
 from link_world import Box, World
-from office import Office
+from office import Office, opened
 from sqlalchemy import func, select
 
 from browser import Pages
@@ -110,6 +111,16 @@ def test_every_page_is_for_who_is_logged_in_and_opens_before_anything_has_happen
     browser.log_in()
     for address in EVERY:
         assert "<h1" in browser.get(address), address
+
+
+def test_who_tries_too_many_pins_at_the_page_is_stopped_like_at_the_api(sqlite_template: Path, tmp_path: Path) -> None:
+    with opened(sqlite_template, tmp_path, logins_per_minute=3) as office:
+        browser = Pages(office)
+        for _ in range(3):
+            assert browser.send("/login", number="10000012", pin="1").status_code == 401
+        assert browser.send("/login", number="10000012", pin="1").status_code == 429
+        # Looking at the form is no try.
+        browser.get("/login")
 
 
 def test_large_type_has_four_choices_on_the_first_page(browser: Pages, office: Office) -> None:

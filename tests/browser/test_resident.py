@@ -1,11 +1,15 @@
-"""A resident's way on the phone: log in, read the number, sign up, check in by a scanned code, say that nothing came out."""
+"""A resident on the phone: reads the number, signs up, checks in by a scanned code, says that nothing came out."""
 
 from __future__ import annotations
 
 import pytest
 from activity_office import Club
+from link_world import World
 from served import Site, grave_problems
 
+from jishan_protocol.screen_codes import screen_code
+from jishan_protocol.sealing import Credential
+from jishan_server.db import to_ms
 from jishan_server.volunteering import codes
 
 pytestmark = pytest.mark.external
@@ -36,6 +40,26 @@ def test_a_resident_on_the_phone_from_the_login_to_a_report(site: Site) -> None:
     page.click("main button:has-text('提交')")
     assert "前答复您" in page.inner_text("main")
     assert grave_problems(page) == []
+
+
+def test_a_phone_scans_a_machine_chooses_and_sees_the_item_come_out_without_touching_anything(site: Site) -> None:
+    site.office.credit(0, 10)
+    world = World(site.office.parts.engine)
+    world.now = site.office.now
+    box = world.machine()
+    box.beat()
+    page = site.resident(0)
+    page.goto(f"/m/{box.id}/{screen_code(box.key, box.session.tag, to_ms(world.now) // 1000)}")
+    page.click("main >> text=肥皂")
+    page.click("text=确定兑换")
+    assert "正在告诉机器" in page.inner_text("h1")
+    id = box.vend(Credential(claim=page.url.rpartition("/")[2]))
+    page.wait_for_selector("h1:has-text('正在出货')")
+    box.dispense(id)
+    page.wait_for_selector("h1:has-text('已出货')")
+    assert "您有8分可用" in page.inner_text("main")
+    assert grave_problems(page) == []
+    world.close()
 
 
 def test_large_type_by_keyboard_alone(site: Site) -> None:

@@ -85,7 +85,7 @@ def _approval(session_id: str, error: DomainError | None = None) -> tuple[str, i
     note_access("credits", people=len(names))
     shown = render_template(
         "desk/approve_session.html",
-        session=session,
+        sitting=session,
         items=items,
         people=names,
         points=sum(one["points"] for one in items),
@@ -190,7 +190,7 @@ def _session_credit(session_id: str, error: DomainError | None = None) -> tuple[
     note_access("session", people=len(preview["items"]))
     shown = render_template(
         "desk/session_credit.html",
-        session=planning.session(reading(), actor(), session_id),
+        sitting=planning.session(reading(), actor(), session_id),
         preview=preview,
         cuts=cuts,
         source_words=source_words,

@@ -203,7 +203,7 @@ def _session(
             problems.append(f"{name} {in_words(one['message_zh'], one['message_en'])}".strip())
     shown = render_template(
         "desk/session.html",
-        session=found,
+        sitting=found,
         came=[one for one in came if one["state"] != "void"],
         void=[one for one in came if one["state"] == "void"],
         expected=expected,

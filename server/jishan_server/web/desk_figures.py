@@ -16,13 +16,14 @@ from jishan_server.reading import reading
 from jishan_server.web.desk_ground import desk, in_words, nodes, said
 from jishan_server.web.ground import for_staff, today, zone
 
-WIDTH: Final = 640
+WIDTH: Final = 350
+"""As wide as a phone, so that the letters are as large there as everywhere."""
 ROW: Final = 30
-LABELS: Final = 190
-VALUES: Final = 90
+LABELS: Final = 110
+VALUES: Final = 62
 MOST_BARS: Final = 40
 """What is further down stands in the table."""
-SIGNS: Final = 14
+SIGNS: Final = 8
 """As much of a name as fits beside its bar."""
 
 

@@ -222,7 +222,7 @@ def _sheet(
     is_later = today() > ended and now > datetime.fromisoformat(session["closes_at"])
     shown = render_template(
         "desk/sheet.html",
-        session=session,
+        sitting=session,
         came=came,
         before=sum(1 for one in expected if one["was_there_before"] and not one["came"]),
         is_later=is_later,

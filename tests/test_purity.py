@@ -42,6 +42,7 @@ PURE: Final = (
     "jishan_server.volunteering.rules",
     "jishan_server.volunteering.task_states",
     "jishan_agent.dispensers.*",
+    "jishan_agent.keying",
     "jishan_agent.kiosk.phrases",
     "jishan_agent.kiosk.screen",
     "jishan_agent.readers.*",

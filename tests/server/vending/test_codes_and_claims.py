@@ -9,7 +9,16 @@ from link_world import MACHINE, PRICE, PRODUCT, SELECTION, Box, World
 from sqlalchemy import select, update
 
 from jishan_protocol.envelope import unseal
-from jishan_protocol.messages import Approved, Declined, Denied, Waiting, decode
+from jishan_protocol.messages import (
+    Approved,
+    Declined,
+    Denied,
+    NotDispensed,
+    NotStarted,
+    OutcomeUnknown,
+    Waiting,
+    decode,
+)
 from jishan_protocol.screen_codes import OPENED_WITHIN_S, screen_code
 from jishan_protocol.sealing import Credential
 from jishan_server.db import to_ms
@@ -23,11 +32,6 @@ from jishan_server.vending.machine_claims import OFFERED, OPENED, OfferClaim, Op
 from jishan_server.vending.reading import own_redemption
 
 SHARDS = range(100)
-
-
-@pytest.fixture
-def database(sqlite_memory: Any) -> Any:
-    return sqlite_memory
 
 
 def issue(world: World, code: str = "482915036617204981", resident: int = 0) -> Credential:
@@ -286,3 +290,33 @@ def test_a_denial_after_the_asking_is_read_on_the_phone(box: Box) -> None:
     seen = own(world, id)
     assert (seen["state"], seen["reason"]) == ("denied", "resident_frozen")
     assert "积分都在" in seen["told_zh"]
+
+
+def test_the_phone_reads_how_it_ended_whatever_became_of_it(box: Box) -> None:
+    world = box.world
+    ends: dict[str, tuple[str, str]] = {}
+    for number, name in enumerate(("failed", "not begun", "in doubt")):
+        scan(box, claim_id=f"claim-{number}")
+        world.call("offer_claim", choice(world, f"claim-{number}", selection=14, points=5))
+        asked = box.ask(Credential(claim=f"claim-{number}"), selection=14, points=5)
+        assert isinstance(asked, Approved)
+        assert own(world, asked.redemption_id)["state"] == "held"
+        if name != "not begun":
+            box.start(asked, selection=14, points=5)
+        end = {
+            "failed": NotDispensed(asked.redemption_id, "03", "selection"),
+            "not begun": NotStarted(asked.redemption_id, "lapsed"),
+            "in doubt": OutcomeUnknown(asked.redemption_id, "restarted"),
+        }[name]
+        box.say(end)
+        seen = own(world, asked.redemption_id)
+        ends[name] = (seen["state"], seen["told_zh"])
+        assert (seen["ticket"] is None) is (name == "not begun")
+        assert seen["is_over"] is (name != "in doubt")
+        world.connection.execute(update(tables.slots).values(closed_reason=None, closed_at=None))
+        world.connection.commit()
+        world.tick(seconds=5)
+    assert ends["failed"] == ("voided", "这次没有出货，5分已经退回。编号R1。")
+    assert ends["not begun"] == ("voided", "这次没有开始出货，没有扣分。")
+    assert ends["in doubt"][0] == "in_doubt"
+    assert "不会丢" in ends["in doubt"][1]

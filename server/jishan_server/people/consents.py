@@ -26,7 +26,7 @@ from jishan_server.organizations.roles import Permission, permit, resident_of_ac
 from jishan_server.organizations.tables import organizations
 from jishan_server.people.consent_tables import consent_texts, consents, guardians
 from jishan_server.people.consent_words import FIRST_EN, FIRST_ZH
-from jishan_server.people.one_person import records_of
+from jishan_server.people.one_person import persons, records_of
 from jishan_server.people.tables import residents
 from jishan_server.writer import Operation
 
@@ -167,11 +167,25 @@ def write(connection: Connection, now: datetime, entries: Sequence[Entry]) -> No
     for is_given, reached in ((True, "given"), (False, "withdrawn")):
         ids = [entry.resident_id for entry in entries if entry.is_given is is_given]
         for start in range(0, len(ids), MAX_IDS):
+            # What was merged into a record waits for, and is shown with, the consent of the same person.
             connection.execute(
                 update(residents)
-                .where(residents.c.id.in_(ids[start : start + MAX_IDS]))
+                .where(residents.c.id.in_(persons(connection, ids[start : start + MAX_IDS])))
                 .values(consent_state=reached, consent_asked_at=None, consent_asked_by=None)
             )
+
+
+def carry_over(connection: Connection, resident_id: str) -> None:
+    """Let all records of a person hold what the one that stays says; where it was never asked, what another one says.
+
+    Asked once, after a merge.
+    """
+    r = residents.c
+    ids = records_of(connection, resident_id)
+    states = dict(connection.execute(select(r.id, r.consent_state).where(r.id.in_(ids))).all())
+    said = [states[resident_id], *sorted(states.values(), key=("withdrawn", "given", "awaiting").index)]
+    holds = next((state for state in said if state != "awaiting"), "awaiting")
+    connection.execute(update(residents).where(r.id.in_(ids)).values(consent_state=holds))
 
 
 def begin(

@@ -21,7 +21,7 @@ from jishan_server.errors import DomainError
 from jishan_server.ids import derived_id
 from jishan_server.ledger import endings, notes
 from jishan_server.organizations.roles import Permission, permit, resident_of_actor
-from jishan_server.people import sessions
+from jishan_server.people import consents, sessions
 from jishan_server.people.attachment_tables import attachments
 from jishan_server.people.credentials import account_of
 from jishan_server.people.messages import Message, tell
@@ -84,6 +84,7 @@ def merge_residents(connection: Connection, operation: Operation, now: datetime,
         )
     _move(connection, body.resident_id, body.into_id)
     _end(connection, body.resident_id, merged_into=body.into_id)
+    consents.carry_over(connection, body.into_id)
     tell(connection, now, [Message(body.into_id, "account_merged", {})])
     _note(connection, operation, now, "resident_merged", body.resident_id, {"into": body.into_id})
     return resident(connection, body.actor, body.into_id)

@@ -285,6 +285,12 @@ def _finalise(
             transfers.append((row["id"], _posting(row, points[row["id"]], end)))
     answers = book(connection, [transfer for _, transfer in transfers], now, settings.zone)
     refusals, booked = _sorted_out(transfers, answers)
+    for row in rows:
+        # An account that was closed takes no points any more; hours were worked all the same.
+        is_closed = row["id"] in refusals and refusals[row["id"]].code == "account_closed"
+        if is_closed and row["minutes"] and row["corrects_id"] is None:
+            del refusals[row["id"]]
+            points[row["id"]] = 0
     final = [row for row in rows if row["id"] not in refusals]
     posted = {id for id, transfer in booked if transfer.kind is Kind.POST}
     for row in final:

@@ -215,6 +215,8 @@ class Front:
     typed: str = ""
     """What has been typed on the keypad, a PIN as dots."""
     awaits_pin: bool = False
+    listen_number: int = 0
+    """Grows when somebody enters nothing on the keypad: they want to hear what there is."""
 
 
 def stop_nowhere(step: str) -> None:
@@ -270,6 +272,7 @@ class Agent:
         self._closures = journal.closures()
         self._digits_closed_until_ms: int | None = None
         self._entry = keying.Entry()
+        self._listen_number = 0
         self._screen_codes: dict[str, int] = {}
         self._screen_code = ""
         self._screen_code_s = 0
@@ -391,6 +394,7 @@ class Agent:
             address=self._address,
             typed=self._entry.shown(is_pin=state.wants_pin),
             awaits_pin=bool(self._entry.member) or state.wants_pin,
+            listen_number=self._listen_number,
         )
 
     # A step of the vending, carried out.
@@ -561,6 +565,8 @@ class Agent:
         for key in keys:
             state = self._vending
             card = state.credential if state.wants_pin else None
+            if key == keying.ENTER and self._entry.is_empty:
+                self._listen_number += 1
             self._entry, entered = keying.pressed(self._entry, key, now_ms, card)
             match entered:
                 case None:

@@ -53,6 +53,11 @@ class Entry:
     typed_ms: int = 0
     is_spoilt: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing has been typed, and no PIN is waited for."""
+        return not self.text.strip() and not self.member and not self.is_spoilt
+
     def shown(self, *, is_pin: bool) -> str:
         """What the screen may show of it; `is_pin`: a card waits for its PIN."""
         return DOT * len(self.text) if self.member or is_pin else self.text

@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from machine_front import TELEPHONE, MachineFront, news
 
+from jishan_agent.keying import Keyed
 from jishan_agent.kiosk.screen import TEXTS, Screen
 from jishan_agent.words import WORDS
 
@@ -295,3 +296,85 @@ def test_a_player_of_the_machine_leaves_the_page_silent(bench: Any, tmp_path: Pa
 def test_a_machine_that_begins_tells_nothing_of_the_last_run(front: MachineFront) -> None:
     assert front.look().spoken == ()
     assert front.look().step == "idle"
+
+
+def with_keypad(front: MachineFront) -> None:
+    front.bench.agent._identity = dataclasses.replace(front.bench.agent._identity, has_keypad=True)
+
+
+def test_a_member_number_and_its_pin_are_typed_with_a_finger(front: MachineFront) -> None:
+    with_keypad(front)
+    screen = front.press("pad")
+    assert screen.step == "pad"
+    assert [one.label for one in screen.pad] == list("1234567890")
+    for digit in "10000012":
+        front.press(f"digit:{digit}")
+    screen = front.press("enter")
+    assert (screen.step, screen.words) == ("pin", WORDS["enter_pin"][0])
+    for digit in "0661":
+        screen = front.press(f"digit:{digit}")
+        assert front.spoken == ("star",)
+    assert screen.typed == "号码：\u2022\u2022\u2022\u2022"
+    assert "0661" not in repr(front.booth._memory)
+    front.press("digit:7")
+    front.press("digit:2")
+    assert front.press("enter").step == "choosing"
+    assert front.press("choose:13").step == "confirm"
+    front.press("enter")
+    assert front.until("result").is_good
+    credential = front.bench.server.credentials[-1]
+    assert (credential.member, credential.pin) == ("10000012", "066172")
+
+
+def test_a_card_that_needs_its_pin_is_asked_for_it_on_the_screen(front: MachineFront) -> None:
+    with_keypad(front)
+    front.bench.deny("pin_required")
+    front.tap()
+    front.press("choose:13")
+    front.press("confirm")
+    assert front.until("pin").words == "积分不够"
+    assert front.spoken == ("denied_pin_required",)
+    screen = front.press("escape")
+    assert screen.step == "result"
+    assert screen.typed == ""
+
+
+def test_a_number_that_is_none_may_be_typed_again(front: MachineFront) -> None:
+    with_keypad(front)
+    screen = front.type(10000013)
+    assert (screen.step, screen.words) == ("pad", WORDS["number_wrong"][0])
+    assert front.type(10000012).step == "pin"
+    assert front.press("finish").step == "result"
+
+
+def test_a_machine_without_a_screen_tells_its_keys_and_what_there_is(front: MachineFront) -> None:
+    agent, bench = front.bench.agent, front.bench
+    agent.handle(Keyed("#"), bench.now_ms)
+    assert front.look().step == "idle"
+    assert front.spoken[-1] == "how_to"
+    agent.handle(Keyed("1"), bench.now_ms)
+    front.look()
+    assert front.spoken == ("n1",)
+    agent.handle(Keyed("3"), bench.now_ms)
+    front.look()
+    assert front.spoken == ("n3",)
+    agent.handle(Keyed("#"), bench.now_ms)
+    front.look()
+    assert front.spoken == ("goods-soap", "two_of", "points", "please_tap")
+    bench.tap()
+    front.look()
+    front.until("result")
+    assert front.spoken == ("take_item", "goods-soap", "used", "two_of", "points")
+    front.tap()
+    agent.handle(Keyed("#"), bench.now_ms)
+    front.look()
+    assert front.spoken[:2] == ("gained", "n6")
+
+
+def test_the_code_for_phones_stands_there_while_nobody_is_served(front: MachineFront) -> None:
+    identity = front.bench.agent._identity
+    front.bench.agent._identity = dataclasses.replace(identity, site_url="https://jishan.example")
+    screen = front.pass_time(2_000)
+    assert screen.address.startswith("https://jishan.example/m/m1/")
+    assert screen.words == TEXTS["how_code"][0]
+    assert front.tap().address == ""

@@ -21,7 +21,7 @@ from typing import Final
 
 from jishan_agent.agent import AgentEvent, Front
 from jishan_agent.dispensers.base import CancelPressed, Pressed
-from jishan_agent.keying import CANCEL, ENTER, Keyed
+from jishan_agent.keying import CANCEL, DOT, ENTER, Keyed
 from jishan_agent.kiosk.phrases import Clips, Item, Language, Phrase, balance, number, offer, said
 from jishan_agent.vending import Stayed
 from jishan_agent.words import WORDS, Say
@@ -179,6 +179,9 @@ class Memory:
     result: Say | None = None
     result_until_ms: int = 0
     said_number: int = -1
+    keyed: str = ""
+    """What the agent showed of the keypad's keys; a PIN is dots there too."""
+    listen_number: int = 0
     spoken: tuple[Spoken, ...] = ()
     view: int = 0
     place: tuple[Step, int | None] = (Step.IDLE, None)
@@ -263,6 +266,7 @@ def followed(memory: Memory, front: Front, book: Mapping[str, Phrase], now_ms: i
         memory = replace(memory, item=Item(slot.product_id, slot.points))
     if front.said_number != memory.said_number:
         memory = _heard(memory, front, book, now_ms)
+    memory = _told(memory, front, now_ms)
     if not front.is_identified:
         memory = replace(memory, chosen=None)
     if front.choice_ends_ms is None:
@@ -294,6 +298,20 @@ def _heard(memory: Memory, front: Front, book: Mapping[str, Phrase], now_ms: int
     if code == "choose":
         memory = replace(memory, page=0)
     return _spoken(memory, said(code, memory.item, memory.language, book), waits=code == "greeting")
+
+
+def _told(memory: Memory, front: Front, now_ms: int) -> Memory:
+    """Keys of a keypad are spoken as they come, those of a PIN as stars; entering nothing is to listen."""
+    if front.typed != memory.keyed:
+        is_more = front.typed.startswith(memory.keyed) or front.awaits_pin
+        for key in front.typed[len(memory.keyed) :] if is_more else front.typed:
+            clips = number(int(key), "en") if "0" <= key <= "9" else ("star",) if key == DOT else ()
+            memory = _spoken(memory, clips, waits=bool(memory.keyed)) if clips else memory
+        memory = replace(memory, keyed=front.typed, touched_ms=now_ms)
+    if front.listen_number != memory.listen_number:
+        memory = replace(memory, listen_number=front.listen_number, touched_ms=now_ms)
+        memory = _spoken(memory, _all_there_is(memory, front, _step(memory, front, now_ms)))
+    return memory
 
 
 def _spoken(memory: Memory, clips: Clips, *, waits: bool = False) -> Memory:
@@ -397,7 +415,7 @@ def _typed_pin(memory: Memory, name: str, value: str) -> Turn:
     """A PIN goes to the agent key by key; it is neither kept here nor spoken."""
     match name:
         case "digit" if len(value) == 1:
-            return Turn(_spoken(memory, ("star",)), (Keyed(value),))
+            return Turn(memory, (Keyed(value),))
         case "enter":
             return Turn(memory, (Keyed(ENTER),))
         case "finish":
@@ -467,6 +485,8 @@ def _all_there_is(memory: Memory, front: Front, step: Step) -> Clips:
         return (*(offer(slot, language) if slot else ()), ask)
     if step in (Step.ASKING, Step.VENDING):
         return (step.value,)
+    if step is Step.PIN:
+        return ("enter_pin",)
     if front.why_not_selling:
         return (front.why_not_selling,)
     had = balance(front.news, language) if front.news is not None else ()

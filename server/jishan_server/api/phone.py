@@ -28,7 +28,7 @@ class PersonalCode(Schema):
     expires_at = schemas.an_instant()
 
 
-class Scan(schemas.Strict):
+class ScreenScan(schemas.Strict):
     """The end of the address that the machine's screen shows: `/m/MACHINE/CODE`."""
 
     machine_id = schemas.an_id(required=True)
@@ -44,7 +44,7 @@ class ScannedSlot(Schema):
     is_available = fields.Boolean()
 
 
-class Scanned(Schema):
+class ScannedMachine(Schema):
     claim_id = fields.String(metadata={"description": "Known to this browser alone: keep it until the choice is made."})
     state = fields.String()
     expires_at = schemas.an_instant()
@@ -56,7 +56,7 @@ class Scanned(Schema):
     slots = fields.List(fields.Nested(ScannedSlot))
 
 
-class Choice(schemas.Strict):
+class ChosenItem(schemas.Strict):
     """What the resident chose, as it was shown to them."""
 
     selection = schemas.WholeNumber(required=True, validate=validate.Range(0, 9999))
@@ -65,7 +65,7 @@ class Choice(schemas.Strict):
     planogram_version = schemas.WholeNumber(required=True, validate=validate.Range(min=0))
 
 
-class Claim(Schema):
+class MachineClaim(Schema):
     claim_id = fields.String()
     machine_id = fields.String()
     state = fields.String(
@@ -113,8 +113,8 @@ def get_my_code() -> dict[str, Any]:
 
 
 @phone.post("/machine-claims")
-@phone.takes(Scan)
-@phone.answers(201, Scanned)
+@phone.takes(ScreenScan)
+@phone.answers(201, ScannedMachine)
 @phone.public
 def open_claim(body: dict[str, str]) -> dict[str, Any]:
     """Open the code on a machine's screen, once, logged in or not; choose within ten minutes."""
@@ -124,7 +124,7 @@ def open_claim(body: dict[str, str]) -> dict[str, Any]:
 
 
 @phone.get("/machine-claims/<id:claim_id>")
-@phone.answers(200, Scanned)
+@phone.answers(200, ScannedMachine)
 @phone.public
 def get_opened_claim(claim_id: str) -> dict[str, Any]:
     """What was opened, and what the machine sells: for the browser that comes back from logging in."""
@@ -132,15 +132,15 @@ def get_opened_claim(claim_id: str) -> dict[str, Any]:
 
 
 @phone.post("/me/machine-claims/<id:claim_id>/offer")
-@phone.takes(Choice)
-@phone.answers(200, Claim)
+@phone.takes(ChosenItem)
+@phone.answers(200, MachineClaim)
 def offer_claim(body: dict[str, Any], claim_id: str) -> dict[str, Any]:
     """Choose, once. The machine asks for it if nobody else has used it since; nothing is taken before."""
     return change("offer_claim", machine_claims.OfferClaim(me(), claim_id, **body))
 
 
 @phone.get("/me/machine-claims/<id:claim_id>")
-@phone.answers(200, Claim)
+@phone.answers(200, MachineClaim)
 def get_my_claim(claim_id: str) -> dict[str, Any]:
     """What became of one's choice."""
     return machine_claims.claim(reading(), me(), claim_id, parts().clock())

@@ -19,7 +19,7 @@ from jishan_server.vending import finding
 from jishan_server.volunteering import notice as volunteering
 from jishan_server.volunteering.certificates import PATH, check
 from jishan_server.web.ground import done, for_residents, language, pages, resident_id, zone
-from jishan_server.web.resident_forms import ON_A_PAGE, asked, reason_of, refusal
+from jishan_server.web.resident_forms import ON_A_PAGE, asked, one_line, reason_of, refusal
 
 public = pages("public")
 
@@ -30,7 +30,7 @@ LONGEST: Final = 60
 @public.get("/machines")
 def machines() -> ResponseReturnValue:
     """Where machines are, what they have, and whether they sell now."""
-    name = request.args.get("name", "").strip()[:LONGEST]
+    name = one_line(request.args.get("name", ""))[:LONGEST]
     return render_template(
         "public/machines.html", items=finding.around(reading(), name=name), name=name, most=finding.MAX_MACHINES
     )
@@ -75,9 +75,9 @@ def objection(estate_id: str, credit_id: str) -> ResponseReturnValue:
 @public.get(f"/{PATH}/<string(maxlength=60):number>")
 def certificate(number: str | None) -> ResponseReturnValue:
     """What anybody may know of a certificate's number, or a field to type one."""
-    typed = (request.args.get("number", "") if number is None else number)[:LONGEST].strip()
+    typed = one_line(request.args.get("number", "") if number is None else number)[:LONGEST]
     # A resident's personal code, seen by a camera that is no machine's: it leads to the page that shows it.
-    if typed.isdigit() and len(typed) == personal_codes.DIGITS:
+    if typed.isascii() and typed.isdigit() and len(typed) == personal_codes.DIGITS:
         return redirect(url_for("pages_resident_phone.code"))
     found, problem, status = None, "", 200
     if typed:

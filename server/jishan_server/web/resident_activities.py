@@ -25,7 +25,7 @@ from jishan_server.volunteering import codes, recording, reviewing, signing_up
 from jishan_server.volunteering.papers import ACTIVITY_PATH
 from jishan_server.volunteering.planned import permitted
 from jishan_server.web.ground import done, for_residents, pages, resident_id, zone
-from jishan_server.web.resident_forms import ON_A_PAGE, asked, text_of
+from jishan_server.web.resident_forms import ON_A_PAGE, asked, id_of, text_of
 
 resident_activities = pages("resident_activities", "/my")
 arrivals = pages("arrivals")
@@ -44,7 +44,7 @@ def list_activities() -> ResponseReturnValue:
     """What one may sign up for, the next one first, and above it what one has signed up for."""
     id, now = resident_id(), parts().clock()
     after = read_cursor(request.args.get("cursor"))
-    about = request.args.get("activity") or None
+    about = id_of("activity")
     found = page(*signing_up.near(reading(), id, now, zone(), after, ON_A_PAGE, about=about))
     return render_template(
         "resident/activities.html",
@@ -62,7 +62,7 @@ def activity(session_id: str) -> ResponseReturnValue:
     id = resident_id()
 
     def act() -> ResponseReturnValue:
-        if held := request.form.get("cancel"):
+        if held := id_of("cancel"):
             change("cancel_sign_up", signing_up.CancelSignUp(actor(), held))
             return done(_("已取消报名。"), "pages_resident_activities.activity", session_id=session_id)
         made = change("sign_up", signing_up.SignUp(actor(), session_id, id))

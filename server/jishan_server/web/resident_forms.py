@@ -1,5 +1,6 @@
 """What the forms of residents share: a refusal is said at the form, with what was typed still in it."""
 
+import re
 import unicodedata
 from collections.abc import Callable
 from datetime import date
@@ -17,6 +18,8 @@ ON_A_PAGE: Final = 30
 """Rows of a list on a phone, some three screens."""
 LONGEST: Final = 500
 """Of what a person writes in one field, as at the API."""
+
+ID_FORM: Final = re.compile(r"[0-9a-z_-]{1,40}")
 
 _NOT_AT_A_FORM: Final = ("token_invalid", "token_expired")
 
@@ -48,11 +51,23 @@ def asked(
 
 def text_of(name: str, longest: int = LONGEST) -> str:
     """What was typed into a field, as one line without control characters; refusal: text_too_long."""
-    words = " ".join(request.form.get(name, "").split())
-    found = "".join(sign for sign in words if unicodedata.category(sign) not in ("Cc", "Cs"))
+    found = one_line(request.form.get(name, ""))
     if len(found) > longest:
         raise DomainError("text_too_long", limit=longest)
     return found
+
+
+def one_line(typed: str) -> str:
+    """Text without line breaks, control characters and lone surrogates, which no database takes."""
+    return "".join(sign for sign in " ".join(typed.split()) if unicodedata.category(sign) not in ("Cc", "Cs"))
+
+
+def id_of(name: str) -> str | None:
+    """An id from the address or the form, None for none; refusal: choice_missing for what is no id of ours."""
+    found = request.values.get(name, "")
+    if found and ID_FORM.fullmatch(found) is None:
+        raise DomainError("choice_missing")
+    return found or None
 
 
 def reason_of(name: str = "reason") -> str:

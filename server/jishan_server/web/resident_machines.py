@@ -14,7 +14,7 @@ from jishan_server.vending import finding
 from jishan_server.vending import reports as vending
 from jishan_server.volunteering import statements
 from jishan_server.web.ground import done, for_residents, on, pages, resident_id
-from jishan_server.web.resident_forms import ON_A_PAGE, asked, reason_of, text_of
+from jishan_server.web.resident_forms import ON_A_PAGE, asked, id_of, reason_of, text_of
 
 resident_machines = pages("resident_machines", "/my")
 
@@ -54,7 +54,7 @@ def list_reports() -> ResponseReturnValue:
 def report() -> ResponseReturnValue:
     """Say what went wrong: with one of my redemptions, or at a machine."""
     id = resident_id()
-    redemption_id, machine_id = (request.values.get(name) or None for name in ("redemption", "machine"))
+    redemption_id, machine_id = id_of("redemption"), id_of("machine")
 
     def make() -> ResponseReturnValue:
         kind = request.form.get("kind", "")

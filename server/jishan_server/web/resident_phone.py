@@ -23,7 +23,7 @@ from jishan_server.vending import machine_claims
 from jishan_server.vending.reading import own_redemption
 from jishan_server.volunteering import statements
 from jishan_server.web.ground import for_residents, pages, resident_id
-from jishan_server.web.resident_forms import asked
+from jishan_server.web.resident_forms import asked, id_of
 
 resident_phone = pages("resident_phone", "/my")
 screens = pages("screens")
@@ -80,7 +80,7 @@ def choose() -> ResponseReturnValue:
         numbers = [_number(name) for name in ("selection", "points", "planogram_version")]
         selection, points, version = numbers
         wanted = machine_claims.OfferClaim(
-            resident_id(), claim_id, selection, request.form.get("product_id", "")[:40], points, version
+            resident_id(), claim_id, selection, id_of("product_id") or "", points, version
         )
         change("offer_claim", wanted)
         return redirect(url_for("pages_resident_phone.watch", claim_id=claim_id), 303)

@@ -481,3 +481,51 @@ def test_the_notice_is_masked_and_a_resident_objects(browser: Pages, office: Off
     assert browser.send("/notice/jiangpan/object/nothing", reason="x").status_code == 404
     assert browser.client.get("/notice").headers["Location"] == "/notice/jiangpan"
     browser.get("/notice/nowhere", 404)
+
+
+def test_nothing_that_is_typed_breaks_a_page(browser: Pages) -> None:
+    browser.log_in()
+    odd = "\x00'<b>\ud7ff" * 20
+    rules = [
+        rule
+        for rule in browser.office.client.application.url_map.iter_rules()
+        if rule.endpoint.startswith(("pages_resident", "pages_public", "pages_arrivals", "pages_screens"))
+    ]
+    assert len(rules) > 30
+    names = [
+        "cursor",
+        "month",
+        "activity",
+        "name",
+        "number",
+        "selection",
+        "first_day",
+        "last_day",
+        "redemption",
+        "machine",
+        "lang",
+    ]
+    fields = [
+        "code",
+        "direction",
+        "cancel",
+        "kind",
+        "words",
+        "reason",
+        "hours",
+        "minutes",
+        "version",
+        "channels",
+        "phone",
+        "product_id",
+        "points",
+    ]
+    for rule in rules:
+        address = re.sub(r"<(\w+)[^>]*>", lambda found: "1" if found[1] == "int" else "x-123456", rule.rule)
+        for value in (odd, "1", "-1", "9999-99-99", "nothing"):
+            if "GET" in rule.methods:
+                answer = browser.client.get(address, query_string=dict.fromkeys(names, value), headers=browser.headers)
+                assert answer.status_code < 500, (address, value)
+            if "POST" in rule.methods:
+                answer = browser.send(address, page="/my/account", **dict.fromkeys(fields, value))
+                assert answer.status_code < 500, (address, value)

@@ -283,6 +283,8 @@ class Vending:
     """The greeting that is asked for; an answer to any other is late and means nothing."""
     news: Greeting | None = None
     """What is new for whoever has identified; it goes with the session."""
+    promised: Promised | None = None
+    """A good voucher that was shown, until its vend begins; it waits for a press where the machine wants one."""
     wants_pin: bool = False
     """The card in `credential` was asked for its PIN."""
 
@@ -463,6 +465,11 @@ def _greeted(state: Vending, answer: Greeting) -> Step:
 def _pressed(state: Vending, pressed: base.Pressed, now_ms: int, around: Surroundings) -> Step:
     if state.attempt is not None:
         return Step(state, actions=(say(_why_busy(state.attempt)),))
+    promised = state.promised
+    if promised is not None and pressed.selection == promised.voucher.selection:
+        if pressed.points not in (None, promised.voucher.points):
+            return _refused("voucher_changed")
+        return _promised(state, promised, now_ms, around)
     if around.why_not_selling:
         return _refused(around.why_not_selling)
     slot = around.slots.get(pressed.selection)
@@ -578,14 +585,13 @@ def _promised(state: Vending, promised: Promised, now_ms: int, around: Surroundi
     # What was pressed before was another item, unless it is this one.
     ending = () if state.choice is None or state.choice.selection == slot.selection else (Cancel(),)
     attempt = Attempt(held, deadline_ms=now_ms + VOUCHER_MS)
-    return Step(Vending(attempt=attempt), actions=(*ending, Check(held.selection)))
+    return Step(Vending(attempt=attempt, promised=promised), actions=(*ending, Check(held.selection)))
 
 
 def _close_vouchers(state: Vending, closing: CloseVouchers) -> Step:
     """Refuse these numbers, and say so: what was shown and has not begun does not begin."""
     writes = (Shut(closing), Post(VouchersClosed(closing.up_to, closing.numbers)))
-    attempt = state.attempt
-    number = None if attempt is None or not _may_stop(attempt) else attempt.redemption.voucher_number
+    number = None if state.promised is None else state.promised.voucher.number
     if number is None or (number > closing.up_to and number not in closing.numbers):
         return Step(state, writes)
     return Step(Vending(), writes, (Cancel(), say("voucher_ended")))
@@ -660,10 +666,14 @@ def _checked(state: Vending, check: base.Checked, now_ms: int) -> Step:
     attempt = state.attempt
     if attempt is None or attempt.redemption.state is not State.HELD:
         return Step(state)
-    if check.selection != attempt.redemption.selection:
+    held = attempt.redemption
+    if check.selection != held.selection:
         return Step(state)
     if now_ms >= attempt.deadline_ms:
         return _not_started(attempt, "lapsed", "lapsed")
+    if check.code == base.NOT_PRESSED and state.promised is not None:
+        waiting = Vending(promised=state.promised, choice_ends_ms=now_ms + CHOICE_MS)
+        return Step(waiting, actions=(Begin(held.points), _said(held, "voucher_press")))
     if not check.is_sellable:
         stopped = _not_started(attempt, f"check:{check.code}", "not_sellable")
         return replace(stopped, writes=(*stopped.writes, *_closing(check.selection, check.closes, check.code)))

@@ -73,6 +73,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "这个货道的商品或积分已经更改，没有扣分，凭证仍然有效，请退回后重新预留。",
         "This selection's item or price has changed. No points were used; please give the voucher back for a new one.",
     ),
+    "voucher_press": (
+        "凭证有效，请在机器上按{name_zh}的货道号。",
+        "The voucher is good. Please press the selection of {name_en} on the machine.",
+    ),
     "voucher_kept": (
         "没有出货，没有扣分，凭证仍然有效。",
         "Nothing came out, no points were used. The voucher stays valid.",

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from jishan_agent import vending
+from jishan_agent.dispensers import base
 from jishan_agent.journal import JournalBroken
 from jishan_agent.keying import Entry, pressed
 from jishan_agent.readers.serial_keypad import keys
 from jishan_agent.vending import Prompted
-from jishan_agent.vouchers import CLOSED_MS, MAX_WRONG, VoucherShown
+from jishan_agent.vouchers import CLOSED_MS, MAX_WRONG, Promised, VoucherShown
+from jishan_agent.words import Say
 from jishan_protocol import vouchers
 from jishan_protocol.messages import CloseVouchers, Fault, Slot, VouchersClosed
 from jishan_protocol.vouchers import Voucher
@@ -307,3 +310,23 @@ def test_sixteen_digits_on_a_keypad_are_a_voucher() -> None:
 
     assert typed(b"0000 1701 3123 4567\r") == [VoucherShown("0000 1701 3123 4567")]
     assert typed(b"123456789\r") == [Prompted("number_wrong")]
+
+
+def test_where_the_machine_wants_a_press_the_voucher_waits_for_it(known: Any) -> None:
+    sold, one = slot(known), voucher(known)
+    around = vending.Surroundings("offline", 3, {SELECTION: sold}, frozenset(), lambda uid: False, "id")
+    shown = vending.step(vending.Vending(), Promised(one, "text"), 0, around)
+    waiting = vending.step(shown.state, base.Checked(SELECTION, False, base.NOT_PRESSED), 10, around)
+    assert not waiting.writes
+    assert [type(action) for action in waiting.actions] == [vending.Begin, Say]
+    dearer = vending.step(waiting.state, base.Pressed(SELECTION, sold.points + 1), 20, around)
+    assert vending.Cancel() in dearer.actions
+    pressed = vending.step(waiting.state, base.Pressed(SELECTION, sold.points), 20, around)
+    began = vending.step(pressed.state, base.Checked(SELECTION, True, "ready"), 30, around)
+    assert vending.Take(1) in began.writes
+    closing = CloseVouchers(1, (), vouchers.public_key(PRIVATE_KEY))
+    closed = vending.step(waiting.state, closing, 20, around)
+    assert closed.state == vending.Vending()
+    late = vending.step(waiting.state, vending.TimePassed(), 10 + vending.CHOICE_MS, around)
+    assert not late.writes
+    assert late.state == vending.Vending()

@@ -47,6 +47,10 @@ class CancelPressed:
     """A resident gave up the choice."""
 
 
+NOT_PRESSED = "not_requested"
+"""The code of `Checked` by a machine that sells only what was pressed on itself, and nothing was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """The answer to `check`. `closes` says how much must not be sold, `readings` are those before the vend."""

@@ -199,7 +199,7 @@ class MdbDispenser:
         """A selection can be sold while the machine waits for an answer about it."""
         request = self._request
         if request is None:
-            code = "not_requested"
+            code = base.NOT_PRESSED
         elif request.selection != selection:
             code = "wrong_request"
         else:

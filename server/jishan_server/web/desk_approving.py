@@ -1,7 +1,7 @@
 """Crediting and approving: a session recorded with a preview, approved by somebody else as a whole or one by one."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from flask import render_template, request
 from flask.typing import ResponseReturnValue
@@ -9,16 +9,17 @@ from flask_babel import gettext as _
 
 from jishan_server.api.asking import actor, change, fresh_salt, note_access
 from jishan_server.api.paging import page, read_cursor
+from jishan_server.api.schemas import MAX_NAME
 from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import Permission, scope
 from jishan_server.reading import reading
+from jishan_server.volunteering import appeals, corrections, notice, session_credits
 from jishan_server.volunteering import credits as crediting
-from jishan_server.volunteering import session_credits
 from jishan_server.volunteering import sessions as planning
 from jishan_server.volunteering.credit_states import State
 from jishan_server.volunteering.rule_words import SOURCES, SPANS, UNITS
-from jishan_server.volunteering.rules import Span, Unit
-from jishan_server.web.desk_ground import ON_A_PAGE, desk, in_words, people, said, typed, words
+from jishan_server.volunteering.rules import MAX_MINUTES, Span, Unit
+from jishan_server.web.desk_ground import ON_A_PAGE, desk, in_words, people, said, typed, whole, words
 from jishan_server.web.ground import done, for_staff, zone
 
 MAX_WAITING = 500
@@ -136,6 +137,8 @@ def decide_credit(credit_id: str) -> ResponseReturnValue:
             reversal = crediting.ReverseCredit(actor(), credit_id, words("reason", _("原因")), fresh_salt())
             change("reverse_credit", reversal, key_required=True)
             return done(_("这笔积分已撤回。"), ".credit", credit_id=credit_id)
+        if verdict in _FOR_RESIDENTS:
+            return done(_FOR_RESIDENTS[verdict](credit_id), ".credit", credit_id=credit_id)
         is_rejected = verdict == "reject"
         reason = words("reason", _("原因"), least=1 if is_rejected else 0)
         decision = crediting.DecideCredit(actor(), credit_id, reason)
@@ -146,6 +149,29 @@ def decide_credit(credit_id: str) -> ResponseReturnValue:
     if answer["session_id"]:
         return done(told, ".approve_session", session_id=answer["session_id"])
     return done(told, ".approve")
+
+
+def _object(credit_id: str) -> str:
+    whose = words("on_behalf_of", _("替谁提的"), most=MAX_NAME)
+    objection = notice.FileObjection(actor(), credit_id, words("reason", _("原因")), whose)
+    change("file_objection", objection, key_required=True)
+    return str(_("异议已登记，这笔积分先停着，等人决定。"))
+
+
+def _appeal(credit_id: str) -> str:
+    wanted = whole("wanted_minutes", _("应该是几分钟"), 1, MAX_MINUTES)
+    change("file_appeal", appeals.FileAppeal(actor(), credit_id, words("reason", _("原因")), wanted), key_required=True)
+    return str(_("已替本人登记，由没有参与过的人来看。"))
+
+
+def _correct(credit_id: str) -> str:
+    minutes = whole("wanted_minutes", _("应该是几分钟"), 1, MAX_MINUTES)
+    correction = corrections.CorrectCredit(actor(), credit_id, minutes, None, words("reason", _("原因")), fresh_salt())
+    change("correct_credit", correction, key_required=True)
+    return str(_("更正已录入，等另一个人审核；原来的记录留着。"))
+
+
+_FOR_RESIDENTS: Final = {"object": _object, "appeal": _appeal, "correct": _correct}
 
 
 def _credit(credit_id: str, error: DomainError | None = None) -> tuple[str, int]:

@@ -104,6 +104,32 @@ def test_an_objection_and_an_appeal_are_decided_by_somebody_else(desk: Desk) -> 
     assert "已同意" in decided(chief, "appeals", appeal["id"], "accept", reason="照片上有他")
 
 
+def test_an_objection_is_taken_down_at_the_desk_and_decided(desk: Desk) -> None:
+    office = desk.office
+    rules = office.ok("GET", "/rules/presets", as_="admin")["items"][0]["document"] | {"notice_working_days": 3}
+    office.ok("POST", "/rules", {"document": rules, "from_day": "2026-03-03", "note": "通知"}, as_="admin")
+    office.tick(days=1)
+    body = {"resident_id": office.people.residents[0].id, "minutes": 60, "activity": "扫雪", "reason": "参加"}
+    credit = office.ok("POST", "/credits", body)
+    office.ok("POST", f"/credits/{credit['id']}/approve", {}, as_="approver")
+    coordinator, above = desk.window("coordinator"), desk.window("secretary")
+    address = f"/desk/credits/{credit['id']}"
+    page = sent(coordinator, address, verdict="object", on_behalf_of="刘桂芳", reason="那天没见到他")
+    assert "有异议" in page
+    id = re.findall(rf"{TO_DO}/objections/([0-9a-z_-]+)", above.get(f"{TO_DO}/objections"))[0]
+    assert "公示继续" in decided(above, "objections", id, "dismiss", reason="有签到记录")
+
+
+def test_the_hours_of_a_final_credit_are_corrected_with_a_reason(desk: Desk) -> None:
+    body = {"resident_id": desk.office.people.residents[0].id, "minutes": 60, "activity": "扫雪", "reason": "参加"}
+    credit = desk.office.ok("POST", "/credits", body)
+    desk.office.ok("POST", f"/credits/{credit['id']}/approve", {}, as_="approver")
+    address, chief = f"/desk/credits/{credit['id']}", desk.secretary()
+    page = sent(chief, address, verdict="correct", wanted_minutes="30", reason="只来了半小时")
+    assert "等另一个人审核" in page
+    assert "已到账" in page
+
+
 def test_an_adjustment_takes_two(desk: Desk) -> None:
     chief, approver = desk.secretary(), desk.window("approver")
     person = f"/desk/people/{desk.office.people.residents[0].id}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from office import Office
 
 from jishan_server.ledger import notes
 from jishan_server.ledger.tables import transfers
+from jishan_server.sheets import reading
 from jishan_server.sheets.cells import Cell
 from jishan_server.volunteering.credit_tables import service_records
 from jishan_server.volunteering.import_tables import import_candidates, imports
@@ -152,3 +155,32 @@ def test_half_a_day_is_what_the_import_says(office: Office) -> None:
     preview = send(office, "hours", raw, as_="coordinator", half_day_minutes=180)
     booked(office, preview["id"])
     assert minutes(office) == 180
+
+
+def test_full_width_digits_rare_names_and_cells_that_begin_like_formulas_are_read_and_written_safely(
+    office: Office,
+) -> None:
+    people: list[list[Cell]] = [
+        ["𠮷田一郎", "１３８００００００２１", "３栋", "T－1", "２０２６．１．５"],
+        ["王小明", "13800000022", "=4+0", "@T2", "2026年1月5日"],
+    ]
+    assert imported(office, "people", csv_of(PEOPLE, people, "gb18030"))["booked_count"] == 2
+    rows = [
+        row(姓名="𠮷田一郎", 联系电话="１３８００００００２１", 日期="２０２５年１２月５日", 服务时长="２．５小时"),
+        row(姓名="王小明", 联系电话="13800000022", 服务时长="９０分钟", 服务内容="=1+1"),
+    ]
+    preview = send(office, "hours", csv_of(HEADER, rows, "gb18030"), as_="coordinator", year=2025)
+    assert (preview["encoding"], preview["new_count"], preview["bad_count"]) == ("gb18030", 2, 0)
+    assert booked(office, preview["id"])["booked_count"] == 2
+    assert minutes(office) == 150 + 90
+    for path, odd in (("people", "4+0"), ("service-records", "1+1")):
+        for form in ("csv", "xlsx"):
+            answer = office.send("GET", f"/exports/{path}.{form}?organization_id=jiangpan", as_="admin")
+            cells = [str(cell) for line in reading.read(answer.data).rows for cell in line if cell is not None]
+            if form == "csv":
+                assert f",'={odd}" in answer.data.decode("utf-8-sig")
+            else:
+                with zipfile.ZipFile(io.BytesIO(answer.data)) as parts:
+                    assert b"<f>" not in parts.read("xl/worksheets/sheet1.xml")
+            assert any("𠮷田一郎" in one for one in cells)
+            assert any(odd in one for one in cells)

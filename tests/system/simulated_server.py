@@ -139,15 +139,18 @@ def scheme() -> Scheme:
 class SimulatedServer:
     """One server process on one database; `connection` may be looked into by checkers."""
 
-    def __init__(self, scheduler: Scheduler, network: Network, random: Random) -> None:
+    def __init__(
+        self, scheduler: Scheduler, network: Network, random: Random, rules: Rules = RULES, watch_ms: int = WATCH_MS
+    ) -> None:
         self.scheduler, self.network, self.random = scheduler, network, random
+        self.rules, self._watch_ms = rules, watch_ms
         self.scheme = scheme()
         self.engine = make_engine("sqlite://")
         self.connection = connect_for_writing(self.engine)
         self.scheme.template.backup(_driver(self.connection))
         self.keys = Keys(SECRET)
-        self._vending = Vending(self.keys, lowest_cost(SECRET), RULES)
-        self._kinds = kinds(CREDIT_RULES, RULES)
+        self._vending = Vending(self.keys, lowest_cost(SECRET), rules)
+        self._kinds = kinds(CREDIT_RULES, rules)
         self._gateway = Gateway(self._vending)
         self.is_up = False
         self.crash_before_commit = 0.0
@@ -255,8 +258,8 @@ class SimulatedServer:
         if not self.is_up:
             return
         with self.connection.begin():
-            watch(self.connection, self.now, RULES)
-        self.scheduler.after(WATCH_MS, self._watch)
+            watch(self.connection, self.now, self.rules)
+        self.scheduler.after(self._watch_ms, self._watch)
 
     def close(self) -> None:
         """Let go of the database."""

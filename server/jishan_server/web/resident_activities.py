@@ -14,12 +14,11 @@ from flask import redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from jishan_server.api.asking import actor, caller, change, parts
+from jishan_server.api.asking import actor, change, parts
 from jishan_server.api.paging import page, read_cursor
 from jishan_server.db import from_ms, to_ms
 from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import Permission
-from jishan_server.people.residents import estate_of
 from jishan_server.reading import reading
 from jishan_server.volunteering import codes, recording, reviewing, signing_up
 from jishan_server.volunteering.papers import ACTIVITY_PATH
@@ -78,7 +77,7 @@ def activity(session_id: str) -> ResponseReturnValue:
             raise DomainError("session_unknown", id=session_id)
         own, _after = signing_up.mine(reading(), id, None, ON_A_PAGE)
         mine = next((one for one in own if one["session_id"] == session_id and one["state"] != "cancelled"), None)
-        return {"one": found[0], "mine": mine, "now": parts().clock().isoformat(), "is_open": _is_open(found[0])}
+        return {"one": found[0], "mine": mine, "is_open": _is_open(found[0])}
 
     return asked("resident/activity.html", act, shown)
 
@@ -125,8 +124,7 @@ def check(session_id: str) -> ResponseReturnValue:
         return done(words, "pages_resident_activities.list_attendances")
 
     def shown() -> dict[str, Any]:
-        estate_of(reading(), id)
-        found = permitted(reading(), caller().id, Permission.ACTIVITY_READ, session_id, about=id)
+        found = permitted(reading(), actor(), Permission.ACTIVITY_READ, session_id, about=id)
         recent, _after = reviewing.mine(reading(), id, None, ON_A_PAGE)
         here = next((one for one in recent if one["session_id"] == session_id), None)
         return {"one": found, "here": here, "is_scanned": _is_scanned(session_id)}

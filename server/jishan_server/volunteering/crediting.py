@@ -30,7 +30,7 @@ from jishan_server.organizations.roles import SYSTEM
 from jishan_server.people.consents import with_consent
 from jishan_server.people.credentials import account_of, owed_account_of
 from jishan_server.people.messages import Message, tell
-from jishan_server.people.one_person import persons
+from jishan_server.people.one_person import persons, survivors
 from jishan_server.people.tables import residents
 from jishan_server.volunteering import attendance, service_records
 from jishan_server.volunteering.certificates import outdated_by
@@ -390,13 +390,16 @@ def _under_caps(
 ) -> dict[str, int]:
     """The points to book for each credit: what the cap on the balance leaves of them, one credit after another."""
     capped = {row["resident_id"] for row in rows if versions.of(row["rule_version"]).balance_cap is not None}
-    accounts = [account for id in capped for account in (account_of(id), owed_account_of(id))]
+    # The points of a record that was merged go to the one that stays.
+    whose = survivors(connection, capped) if capped else {}
+    stay = set(whose.values())
+    accounts = [account for id in stay for account in (account_of(id), owed_account_of(id))]
     standing = balances(connection, accounts) if accounts else {}
     # What is owed is paid first, and so leaves room.
-    held = Counter({id: sum(standing[one].posted for one in (account_of(id), owed_account_of(id))) for id in capped})
+    held = Counter({id: sum(standing[one].posted for one in (account_of(id), owed_account_of(id))) for id in stay})
     points = {}
     for row in rows:
-        id, old = row["resident_id"], corrected.get(row["corrects_id"])
+        id, old = whose.get(row["resident_id"], row["resident_id"]), corrected.get(row["corrects_id"])
         held[id] -= (old["booked_points"] or 0) if old else 0
         points[row["id"]] = under_balance_cap(versions.of(row["rule_version"]), row["points"], held[id])
         held[id] += points[row["id"]]

@@ -122,6 +122,18 @@ def test_who_withdraws_in_the_notice_and_agrees_again_gets_what_was_earned(desk:
     assert standing(desk, id) == (2, 120)
 
 
+def test_the_cap_on_the_balance_is_that_of_one_person(desk: Desk) -> None:
+    desk.rules("2026-03-04", notice_working_days=3, balance_cap=3)
+    desk.at("2026-03-04T10:00:00")
+    old, kept = desk.people[OLD].id, desk.people[KEPT].id
+    credits = [credit_of(desk, old), credit_of(desk, kept)]
+    merge(desk, old, kept)
+    later(desk)
+    booked = [desk.office.ok("GET", f"/credits/{one['id']}")["booked_points"] for one in credits]
+    assert sorted(booked) == [1, 2]
+    assert standing(desk, kept) == (3, 240)
+
+
 def test_an_objection_is_decided_after_the_merge(desk: Desk) -> None:
     old, kept = desk.people[OLD].id, desk.people[KEPT].id
     credit = credit_of(desk, old)

@@ -73,7 +73,7 @@ def _works() -> list[Work]:
             one["approval_organization_id"] for one in waiting if one["approval_organization_id"] != one["estate_id"]
         }
         hint = _("其中有些要由上级审核：%(names)s", names="、".join(map(node_name, above))) if above - {None} else ""
-        late = counts["credits_overdue"] if mine else 0
+        late = min(mine, counts["credits_overdue"])
         found.append(Work(_("等您审核的积分"), mine, url_for(".approve"), late, further is not None, hint))
     if can(Permission.CREDIT_READ) and counts["credits_waiting"] > mine:
         others = counts["credits_waiting"] - mine

@@ -9,6 +9,3 @@ if connection is None:
     raise SystemExit("migrations run through jishan-server (jishan_server.db.upgrade), on its configured database")
 context.configure(connection=connection, target_metadata=db.all_tables(), transactional_ddl=True)
 context.run_migrations()
-if context.get_revision_argument() == context.get_head_revision():
-    # Tables that are younger than the newest migration.
-    db.all_tables().create_all(connection)

@@ -23,6 +23,7 @@ from jishan_server.volunteering.planned import permitted
 
 attendance = Blueprint("attendance", "Who came: codes, check-in, lists, sheets")
 
+
 class SessionCode(Schema):
     session_id = fields.String()
     code = fields.String()

@@ -32,7 +32,7 @@ class SecondFactor(Schema):
     second_factor_since_at = schemas.an_instant()
 
 
-class OpenSession(Schema):
+class StaffSession(Schema):
     id = fields.String()
     began_at = schemas.an_instant()
     expires_at = schemas.an_instant()
@@ -99,7 +99,7 @@ def _typed(code: str) -> tuple[str | None, int | None]:
 
 
 @auth.get("/auth/sessions")
-@auth.answers(200, page_of(OpenSession))
+@auth.answers(200, page_of(StaffSession))
 def list_sessions() -> dict[str, Any]:
     """Where one's account is logged in."""
     asking = member()

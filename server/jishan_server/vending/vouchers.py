@@ -288,7 +288,7 @@ def _person(connection: Connection, resident_id: str) -> Identified:
     if row.state != "active":
         raise DomainError("resident_frozen")
     if row.consent_state == "awaiting":
-        raise DomainError("consent_needed")
+        raise DomainError("consent_on_phone")
     return Identified(row.id, account_of(row.id), row.estate_id, masked(row.name), with_pin=True)
 
 

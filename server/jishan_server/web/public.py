@@ -71,12 +71,17 @@ def objection(estate_id: str, credit_id: str) -> ResponseReturnValue:
     return asked("public/objection.html", file, shown)
 
 
+@public.get("/p/<string(maxlength=40):digits>")
+def personal_code(digits: str) -> ResponseReturnValue:
+    """A resident's personal code, seen by a camera that is no machine's: it leads to the page that shows it."""
+    return redirect(url_for("pages_resident_phone.code"))
+
+
 @public.get(f"/{PATH}", defaults={"number": None})
 @public.get(f"/{PATH}/<string(maxlength=60):number>")
 def certificate(number: str | None) -> ResponseReturnValue:
     """What anybody may know of a certificate's number, or a field to type one."""
     typed = one_line(request.args.get("number", "") if number is None else number)[:LONGEST]
-    # A resident's personal code, seen by a camera that is no machine's: it leads to the page that shows it.
     if typed.isascii() and typed.isdigit() and len(typed) == personal_codes.DIGITS:
         return redirect(url_for("pages_resident_phone.code"))
     found, problem, status = None, "", 200

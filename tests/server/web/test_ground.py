@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import Pages
 from office import Office
+
+from browser import Pages
 
 TREE = Path(__file__).parents[3]
 

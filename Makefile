@@ -14,7 +14,7 @@ WORKERS ?= -n auto --dist loadfile
 # What every commit passes in some minutes; `make test` is everything.
 CORE = tests/test_house.py tests/test_purity.py tests/docs tests/protocol tests/server/ledger tests/fuzz tests/system/test_simulation.py
 
-.PHONY: help install install-run demo test check bench soak fuzz lock python
+.PHONY: help install install-run demo test check bench soak fuzz lock python screenshots
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ soak: install ## Run the whole-system simulation for SEEDS=n seeds
 
 fuzz: install ## Try damaged input with every parser for MINUTES=n; what fails is kept in tests/fuzz/corpus
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+
+screenshots: install ## Take the README's pictures anew (needs Chromium)
+	@$(BIN)/python tools/pictures.py
 
 lock: install ## Write the lock files anew from pyproject.toml
 	@for set in "run --extra server --extra agent --extra sim --extra build" "dev --all-extras -c lock/run.txt"; do \

@@ -9,8 +9,8 @@ BIN = $(VENV)/bin
 SEEDS ?= 100
 MINUTES ?= 5
 ARGS ?=
-# Many tests wait for real programs: two workers at least, and each file by one of them.
-WORKERS ?= -n auto --dist loadfile
+# Many tests wait for real programs: four workers keep two cores busy. Each file is run by one of them.
+WORKERS ?= -n 4 --dist loadfile
 # What every commit passes in some minutes; `make test` is everything.
 CORE = tests/test_house.py tests/test_purity.py tests/docs tests/protocol tests/server/ledger tests/fuzz tests/system/test_simulation.py
 

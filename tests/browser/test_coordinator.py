@@ -144,4 +144,6 @@ def test_the_code_on_the_wall_renews_itself(site: Site) -> None:
     office.tick(seconds=30)
     page.clock.run_for(31_000)
     expect(page.locator(".digits strong")).not_to_have_text(first)
-    assert page.locator(".code-display img").evaluate("one => one.complete && one.naturalWidth > 0")
+    # The new picture comes a moment after the new digits.
+    expect(page.locator(".code-display img")).to_have_js_property("complete", True)
+    assert page.locator(".code-display img").evaluate("one => one.naturalWidth > 0")

@@ -30,6 +30,7 @@ SPOKEN: Final[Mapping[str, Clips]] = {
     "dispensed": ("take_item", _ITEM, "used", _POINTS),
     "not_dispensed": ("nothing_came", _POINTS),
     "outcome_unknown": ("kept_safe",),
+    "voucher_press": (_ITEM, "voucher_good"),
     "not_sellable": (_ITEM, "not_now"),
 }
 """The clips of the sentences with places, and of those that are told otherwise than they are shown."""

@@ -10,8 +10,8 @@ import pytest
 
 sys.path.extend((str(Path(__file__).parent), str(Path(__file__).parents[1])))
 
-from browser import Pages
 from office import Office, opened
+from reader import Pages
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from office import Office
-
-from browser import Pages
+from reader import Pages
 
 CLEANING = {
     "name_zh": "环境清洁",

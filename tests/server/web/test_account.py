@@ -7,8 +7,7 @@ import re
 import pyotp
 import pytest
 from office import Office
-
-from browser import Pages
+from reader import Pages
 
 PASSWORDS = {"old_password": "", "password": "a new long password", "again": "a new long password"}
 

@@ -8,8 +8,7 @@ import re
 import pytest
 from desk_office import Desk, sent
 from office import Office
-
-from browser import Pages
+from reader import Pages
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from desk_office import Desk, sent
 from office import Office
+from reader import Pages
 
-from browser import Pages
 from jishan_server.web.desk_people import Known, initials, rank
 
 JSON = {"Accept": "application/json"}

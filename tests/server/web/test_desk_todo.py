@@ -9,8 +9,8 @@ import pytest
 from desk_office import Desk, sent
 from link_world import Box, World
 from office import Office
+from reader import Pages
 
-from browser import Pages
 from jishan_protocol.messages import OutcomeUnknown
 from jishan_server.people.credentials import account_of
 

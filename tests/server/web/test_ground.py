@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from office import Office
-
-from browser import Pages
+from reader import Pages
 
 TREE = Path(__file__).parents[3]
 

@@ -11,9 +11,9 @@ import pytest
 from activity_office import Club
 from link_world import Box, World
 from office import Office, opened
+from reader import Pages
 from sqlalchemy import func, select
 
-from browser import Pages
 from jishan_protocol.messages import NotDispensed, OutcomeUnknown
 from jishan_protocol.screen_codes import screen_code
 from jishan_protocol.sealing import Credential

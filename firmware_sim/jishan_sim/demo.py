@@ -107,6 +107,7 @@ def _welcome(stage: Stage, machine: MachineOnStage, resident: Mapping[str, Any])
     return f"""
 Everything runs. Ctrl-C ends it; the state stays in {stage.directory} (FRESH=1 starts anew).
 
+Open the pages:    {http}/login and {http}/staff/login
 Look at the API:   {http}/api/v1/docs
 Log in:            POST {http}/api/v1/auth/token with one of
 {staff}

@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from jishan_agent.dispensers import base
-from jishan_agent.dispensers.asking import Asking
+from jishan_agent.dispensers.board import BoardDriver
 from jishan_protocol.dispensers import lock_board as codec
-from jishan_protocol.dispensers.cutting import BadBytes
 from jishan_protocol.dispensers.lock_board import Lock
 
 ANSWER_MS: Final = 300
@@ -51,8 +50,6 @@ PRESENCE_MS: Final = 2_000
 SILENCE_MS: Final = 7_000
 """No answer of any board for so long: three questions each, and nobody is there."""
 
-BUSY_TICK_MS: Final = 50
-IDLE_TICK_MS: Final = 500
 MAX_DOORS: Final = codec.MAX_SELECTION
 
 Reading = Callable[[bool | None, int], None]
@@ -97,14 +94,12 @@ class _OpenDoor:
     is_told: bool = False
 
 
-class LockBoardDispenser:
+class LockBoardDispenser(BoardDriver[codec.Answer]):
     """All boards of one line."""
 
     def __init__(self, profile: codec.LockBoardProfile) -> None:
+        super().__init__(f"lock-board:{profile.name}", codec.reader(profile), codec.SILENCE_MS)
         self._profile = profile
-        self._reader = codec.reader(profile)
-        self._asking: Asking[codec.Answer] = Asking()
-        self._events: list[base.DispenserEvent] = []
         self._flight: _Flight | None = None
         self._recovery: _Recovery | None = None
         self._poll_at_ms = 0
@@ -112,47 +107,8 @@ class LockBoardDispenser:
         self._open_doors: dict[Lock, _OpenDoor] = {}
         self._presence_at_ms = 0
         self._next_board = 1
-        self._heard_ms: int | None = None
-        self._received_ms = 0
-        self._is_online = False
-        self._ticked_ms = 0
-        self.bad_bytes = 0
-
-    @property
-    def name(self) -> str:
-        """The profile's name."""
-        return f"lock-board:{self._profile.name}"
-
-    @property
-    def pack_number(self) -> int:
-        """0: nothing on this line is numbered."""
-        return 0
-
-    @property
-    def next_wakeup_ms(self) -> int | None:
-        """Answers bring some calls; `tick` looks after the rest."""
-        is_busy = self._flight is not None or not self._asking.is_free
-        return self._ticked_ms + (BUSY_TICK_MS if is_busy else IDLE_TICK_MS)
-
-    def take_output(self) -> bytes:
-        """Give the bytes to be written now."""
-        return self._asking.take_output()
-
-    def take_events(self) -> list[base.DispenserEvent]:
-        """Give what has happened."""
-        events, self._events = self._events, []
-        return events
 
     # What the agent asks for.
-
-    def begin(self, points: int, now_ms: int) -> None:
-        """Nothing: a board knows no session."""
-
-    def cancel(self, now_ms: int) -> None:
-        """Nothing: a board waits for no word."""
-
-    def set_clock(self, local_time: tuple[int, int, int, int, int, int], now_ms: int) -> None:
-        """Nothing: a board has no clock."""
 
     def check(self, selection: int, now_ms: int) -> None:
         """Read the door: only a closed one is sold."""
@@ -204,23 +160,17 @@ class LockBoardDispenser:
 
     # Bytes in.
 
-    def receive(self, data: bytes, now_ms: int) -> None:
-        """Take bytes."""
-        found = self._reader.finish() if now_ms - self._received_ms > codec.SILENCE_MS else []
-        self._received_ms = now_ms
-        self._take([*found, *self._reader.feed(data)], now_ms)
+    @property
+    def _is_vending(self) -> bool:
+        return self._flight is not None
 
-    def _take(self, found: list[bytes | BadBytes], now_ms: int) -> None:
-        for piece in found:
-            if isinstance(piece, BadBytes):
-                self.bad_bytes += len(piece.raw)
-                continue
-            answer = codec.read_answer(piece)
-            if isinstance(answer, codec.Contact | codec.ContactChanged):
-                self._heard_ms = now_ms
-                self._take_reading(answer, now_ms)
-            if answer is not None:
-                self._asking.take(answer, now_ms)
+    def _take_frame(self, frame: bytes, now_ms: int) -> None:
+        answer = codec.read_answer(frame)
+        if isinstance(answer, codec.Contact | codec.ContactChanged):
+            self._heard_ms = now_ms
+            self._take_reading(answer, now_ms)
+        if answer is not None:
+            self._asking.take(answer, now_ms)
 
     def _take_reading(self, reading: codec.Contact | codec.ContactChanged, now_ms: int) -> None:
         """What any reading means for the vend in hand, and for a door that stands open."""
@@ -337,16 +287,13 @@ class LockBoardDispenser:
 
     def tick(self, now_ms: int) -> None:
         """Look after what does not come, and ask what is to be known."""
-        self._ticked_ms = now_ms
-        if self._reader.waiting and now_ms - self._received_ms > codec.SILENCE_MS:
-            self._take(self._reader.finish(), now_ms)
-        self._asking.tick(now_ms)
+        self._pass_time(now_ms)
         self._watch_flight(now_ms)
         self._watch_recovery(now_ms)
         if self._flight is None:
             self._watch_doors(now_ms)
             self._ask_presence(now_ms)
-        self._set_online(self._heard_ms is not None and now_ms - self._heard_ms < SILENCE_MS)
+        self._hear_for(SILENCE_MS, now_ms)
 
     def _watch_flight(self, now_ms: int) -> None:
         flight = self._flight
@@ -379,11 +326,6 @@ class LockBoardDispenser:
             self._presence_at_ms = now_ms + PRESENCE_MS // self._profile.boards
             self._read(Lock(self._next_board, 1), _nothing, 1, now_ms)
             self._next_board = self._next_board % self._profile.boards + 1
-
-    def _set_online(self, is_online: bool) -> None:
-        if is_online != self._is_online:
-            self._is_online = is_online
-            self._events.append(base.OnlineChanged(is_online))
 
 
 def _nothing(is_open: bool | None, now_ms: int) -> None:

@@ -25,9 +25,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from jishan_agent.dispensers import base
-from jishan_agent.dispensers.asking import Asking
+from jishan_agent.dispensers.board import BoardDriver
 from jishan_protocol.dispensers import modbus_board as codec
-from jishan_protocol.dispensers.cutting import BadBytes
 from jishan_protocol.dispensers.modbus_board import Lane, State
 
 ANSWER_MS: Final = 3_000
@@ -55,8 +54,6 @@ CLIMATE_MS: Final = 500  # a board that is there answers at once; one that is no
 SILENCE_MS: Final = 10_000
 """No answer of any board for so long: nobody is there."""
 
-BUSY_TICK_MS: Final = 50
-IDLE_TICK_MS: Final = 500
 
 StatusRead = Callable[[codec.Status | None, int], None]
 """Called with the status, or None where no status came, and the time."""
@@ -85,14 +82,12 @@ class _Flight:
     idle_readings: int = 0
 
 
-class ModbusBoardDispenser:
+class ModbusBoardDispenser(BoardDriver[codec.Message]):
     """All boards of one line."""
 
     def __init__(self, profile: codec.ModbusBoardProfile) -> None:
+        super().__init__(f"modbus-board:{profile.name}", codec.reader(), codec.SILENCE_MS)
         self._profile = profile
-        self._reader = codec.reader()
-        self._asking: Asking[codec.Message] = Asking()
-        self._events: list[base.DispenserEvent] = []
         self._flight: _Flight | None = None
         self._rest_due_ms: int | None = None
         self._poll_at_ms = 0
@@ -101,47 +96,8 @@ class ModbusBoardDispenser:
         self._presence_at_ms = 0
         self._next_unit = 1
         self._temperature_tenths_c: int | None = None
-        self._heard_ms: int | None = None
-        self._received_ms = 0
-        self._is_online = False
-        self._ticked_ms = 0
-        self.bad_bytes = 0
-
-    @property
-    def name(self) -> str:
-        """The profile's name."""
-        return f"modbus-board:{self._profile.name}"
-
-    @property
-    def pack_number(self) -> int:
-        """0: nothing on this line is numbered."""
-        return 0
-
-    @property
-    def next_wakeup_ms(self) -> int | None:
-        """Answers bring some calls; `tick` looks after the rest."""
-        is_busy = self._flight is not None or not self._asking.is_free
-        return self._ticked_ms + (BUSY_TICK_MS if is_busy else IDLE_TICK_MS)
-
-    def take_output(self) -> bytes:
-        """Give the bytes to be written now."""
-        return self._asking.take_output()
-
-    def take_events(self) -> list[base.DispenserEvent]:
-        """Give what has happened."""
-        events, self._events = self._events, []
-        return events
 
     # What the agent asks for.
-
-    def begin(self, points: int, now_ms: int) -> None:
-        """Nothing: a board knows no session."""
-
-    def cancel(self, now_ms: int) -> None:
-        """Nothing: a board waits for no word."""
-
-    def set_clock(self, local_time: tuple[int, int, int, int, int, int], now_ms: int) -> None:
-        """Nothing: a board has no clock."""
 
     def check(self, selection: int, now_ms: int) -> None:
         """Read the status: only an idle board is sold from. What a former vend left there is told, and gone."""
@@ -201,23 +157,17 @@ class ModbusBoardDispenser:
 
     # Bytes in.
 
-    def receive(self, data: bytes, now_ms: int) -> None:
-        """Take bytes."""
-        found = self._reader.finish() if now_ms - self._received_ms > codec.SILENCE_MS else []
-        self._received_ms = now_ms
-        self._take([*found, *self._reader.feed(data)], now_ms)
+    @property
+    def _is_vending(self) -> bool:
+        return self._flight is not None
 
-    def _take(self, found: list[bytes | BadBytes], now_ms: int) -> None:
-        for piece in found:
-            if isinstance(piece, BadBytes):
-                self.bad_bytes += len(piece.raw)
-                continue
-            message = codec.read(piece)
-            # What only a master says is our own word, given back by the adapter.
-            if not isinstance(message, codec.ReadRegisters | codec.WriteRegisters):
-                self._heard_ms = now_ms
-                self._note_echo(message)
-                self._asking.take(message, now_ms)
+    def _take_frame(self, frame: bytes, now_ms: int) -> None:
+        message = codec.read(frame)
+        # What only a master says is our own word, given back by the adapter.
+        if not isinstance(message, codec.ReadRegisters | codec.WriteRegisters):
+            self._heard_ms = now_ms
+            self._note_echo(message)
+            self._asking.take(message, now_ms)
 
     def _note_echo(self, message: codec.Message) -> None:
         flight = self._flight
@@ -378,15 +328,12 @@ class ModbusBoardDispenser:
 
     def tick(self, now_ms: int) -> None:
         """Look after what does not come, and ask what is to be known."""
-        self._ticked_ms = now_ms
-        if self._reader.waiting and now_ms - self._received_ms > codec.SILENCE_MS:
-            self._take(self._reader.finish(), now_ms)
-        self._asking.tick(now_ms)
+        self._pass_time(now_ms)
         self._watch_flight(now_ms)
         self._watch_rest(now_ms)
         self._ask_presence(now_ms)
         if not self._is_unreleased:
-            self._set_online(self._heard_ms is not None and now_ms - self._heard_ms < SILENCE_MS)
+            self._hear_for(SILENCE_MS, now_ms)
 
     def _ask_presence(self, now_ms: int) -> None:
         """One board after another, by a register that may be read at any time."""
@@ -407,11 +354,6 @@ class ModbusBoardDispenser:
 
         raw = codec.write(codec.ReadRegisters(unit, codec.CLIMATE_REGISTER, 2))
         self._asking.ask(raw, is_answer, answered, answer_ms=CLIMATE_MS, tries=1, now_ms=now_ms)
-
-    def _set_online(self, is_online: bool) -> None:
-        if is_online != self._is_online:
-            self._is_online = is_online
-            self._events.append(base.OnlineChanged(is_online))
 
 
 def _is_echo(message: codec.Message, place: Lane) -> bool:

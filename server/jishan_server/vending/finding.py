@@ -23,7 +23,8 @@ def around(
 ) -> list[dict[str, Any]]:
     """Machines of these estates (None: of all) by estate and name, with their goods.
 
-    `name` is a part of the machine's name or of its estate's. `state` is `selling`, `offline` or `closed`.
+    `name` is a part of the machine's name or of its estate's. `state` is `selling`, `offline` or `closed`. Of each
+    good, `left` is how many can be redeemed, and `is_open` whether any slot of it is: what jammed is not sold out.
     """
     m, o = machines.c, organizations.c
     query = (
@@ -54,9 +55,16 @@ def _goods(connection: Connection, machine_ids: Collection[str]) -> dict[str, li
     )
     found: dict[str, dict[tuple[str, int], dict[str, Any]]] = {}
     for row in connection.execute(query):
-        names = {"product_zh": row.name_zh, "product_en": row.name_en, "points": row.points, "left": 0}
+        names = {
+            "product_zh": row.name_zh,
+            "product_en": row.name_en,
+            "points": row.points,
+            "left": 0,
+            "is_open": False,
+        }
         line = found.setdefault(row.machine_id, {}).setdefault((row.product_id, row.points), names)
         if row.is_enabled and row.closed_reason is None:
+            line["is_open"] = True
             line["left"] += max(0, row.stock - row.reserved)
     return {id: list(lines.values()) for id, lines in found.items()}
 

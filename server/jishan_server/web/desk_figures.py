@@ -24,7 +24,8 @@ VALUES: Final = 62
 MOST_BARS: Final = 40
 """What is further down stands in the table."""
 SIGNS: Final = 8
-"""As much of a name as fits beside its bar."""
+"""As much of a name as fits beside its bar; where any is longer, all stand above their bars."""
+SIGNS_ABOVE: Final = 34
 
 
 class Chart(NamedTuple):
@@ -100,17 +101,22 @@ def _chart(title: str, items: list[dict[str, Any]], measure: str, divisor: int =
 
 
 def drawn(title: str, bars: list[tuple[str, float]]) -> Markup:
-    """Bars as SVG: names on the left, each number at the end of its bar, all from zero."""
+    """Bars as SVG: names beside or above them, each number at the end of its bar, all from zero."""
     most = max((value for _name, value in bars), default=0) or 1
-    height = ROW * len(bars) + 10
-    room = WIDTH - LABELS - VALUES
+    is_above = any(len(name) > SIGNS for name, _value in bars)
+    left, above = (8, ROW) if is_above else (LABELS, 0)
+    step = ROW + above
+    height = step * len(bars) + 10
+    room = WIDTH - left - VALUES
+    anchor = f'x="{left}"' if is_above else f'x="{left - 8}" text-anchor="end"'
     rows = [
-        f'<text x="{LABELS - 8}" y="{ROW * place + 25}" text-anchor="end">{escape(short(name))}</text>'
-        f'<rect class="bar" x="{LABELS}" y="{ROW * place + 9}" width="{room * value / most:.1f}" height="{ROW - 8}"/>'
-        f'<text x="{LABELS + room * value / most + 6:.1f}" y="{ROW * place + 25}">{number(value)}</text>'
+        f'<text {anchor} y="{step * place + 25}">{escape(short(name))}</text>'
+        f'<rect class="bar" x="{left}" y="{step * place + above + 9}" width="{room * value / most:.1f}"'
+        f' height="{ROW - 8}"/>'
+        f'<text x="{left + room * value / most + 6:.1f}" y="{step * place + above + 25}">{number(value)}</text>'
         for place, (name, value) in enumerate(bars)
     ]
-    axis = f'<line class="axis" x1="{LABELS}" y1="4" x2="{LABELS}" y2="{height - 2}"/>'
+    axis = f'<line class="axis" x1="{left}" y1="4" x2="{left}" y2="{height - 2}"/>'
     # Every part was escaped, or is a number of ours.
     return Markup(  # noqa: S704
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
@@ -119,8 +125,8 @@ def drawn(title: str, bars: list[tuple[str, float]]) -> Markup:
 
 
 def short(name: str) -> str:
-    """A name cut to what fits."""
-    return name if len(name) <= SIGNS else f"{name[: SIGNS - 1]}…"
+    """A name cut to what fits above its bar."""
+    return name if len(name) <= SIGNS_ABOVE else f"{name[: SIGNS_ABOVE - 1]}…"
 
 
 def number(value: float) -> str:

@@ -9,6 +9,8 @@ import pytest
 from desk_office import Desk, sent
 from office import Office
 
+from jishan_server.web.desk_figures import drawn
+
 
 @pytest.fixture
 def desk(office: Office) -> Desk:
@@ -161,3 +163,10 @@ def test_two_namesakes_are_offered_with_their_buildings(desk: Desk) -> None:
     assert "2栋" in answer.text
     unknown = coordinator.send(f"{address}/add", address, who="没有这人")
     assert "没有找到“没有这人”" in unknown.text
+
+
+def test_a_chart_shows_long_names_whole_and_above_their_bars() -> None:
+    names = ("Credits to be approved", "Credits in the public notice")
+    drawing = str(drawn("Waiting", [(names[0], 3.0), (names[1], 6.0)]))
+    assert all(f">{name}</text>" in drawing for name in names)
+    assert "…" not in str(drawn("Hours", [("2026-01", 1.5)]))

@@ -26,7 +26,7 @@ from jishan_server.sheets.durations import HALF_DAY_MINUTES
 from jishan_server.sheets.writing import Format, write
 from jishan_server.volunteering import exports as exporting
 from jishan_server.volunteering import yearly
-from jishan_server.volunteering.importing import jobs
+from jishan_server.volunteering.importing import jobs, sending, showing
 from jishan_server.volunteering.importing.kinds import KINDS
 from jishan_server.writer import Operation
 
@@ -62,12 +62,12 @@ def import_(
         raise click.UsageError(f"{kind} take two people: --sent-by and --approved-by")
     with _office(config) as (connection, call):
         actor, booker = _actor(connection, sent_by), _actor(connection, approved_by or sent_by)
-        sent = jobs.SentFile(
+        sent = sending.SentFile(
             kind, node, file.name, file.read_bytes(), year or now.astimezone(rules.zone).year, half_day_minutes
         )
-        id = jobs.send(connection, call, actor, secrets.token_hex(16), sent, hashing, rules, now, _bar("reading"))
+        id = sending.send(connection, call, actor, secrets.token_hex(16), sent, hashing, rules, now, _bar("reading"))
         connection.rollback()
-        found = jobs.view(connection, SYSTEM, id)
+        found = showing.view(connection, SYSTEM, id)
         click.echo(
             f"{found['row_count']} rows: {found['new_count']} new, {found['known_count']} there already, "
             f"{found['bad_count']} refused"
@@ -88,7 +88,7 @@ def import_(
                 step = call(jobs.step(booker, id, step))["next"]
                 bar.update(1)
         connection.rollback()
-        done = jobs.view(connection, SYSTEM, id)
+        done = showing.view(connection, SYSTEM, id)
         click.echo(f"{done['booked_count']} booked, {done['bad_count']} refused; import {id}")
 
 
@@ -172,10 +172,10 @@ def _bar(label: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
 
 
 def _show_problems(connection: Connection, import_id: str, file: Path, hashing: Any) -> None:
-    for one in jobs.problems(connection, SYSTEM, import_id, 0, SHOWN_PROBLEMS)[0]:
+    for one in showing.problems(connection, SYSTEM, import_id, 0, SHOWN_PROBLEMS)[0]:
         where = f"row {one['row']}" + (f", {one['letter']} {one['column']}" if one["column"] else "")
         click.echo(f"{where}: {one['reason_zh']}{one['instead_zh']} / {one['reason_en']} {one['instead_en']}")
-    name, _, content = jobs.error_file(connection, SYSTEM, import_id, hashing, "zh")
+    name, _, content = showing.error_file(connection, SYSTEM, import_id, hashing, "zh")
     target = file.with_name(name)
     target.write_bytes(content)
     click.echo(f"refused rows: {target}")

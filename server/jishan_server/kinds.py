@@ -54,7 +54,7 @@ from jishan_server.volunteering import (
     trainings,
 )
 from jishan_server.volunteering import sessions as planning
-from jishan_server.volunteering.importing import jobs as importing
+from jishan_server.volunteering.importing import keeping as importing
 from jishan_server.volunteering.rules import CreditRules
 from jishan_server.writer import Kind, Operation, Outcome
 

@@ -17,7 +17,7 @@ from jishan_server.reading import reading
 from jishan_server.sheets.durations import HALF_DAY_MINUTES
 from jishan_server.sheets.reading import MAX_COLUMNS
 from jishan_server.sheets.writing import MEDIA_TYPES, Format
-from jishan_server.volunteering.importing import jobs
+from jishan_server.volunteering.importing import jobs, keeping, sending, showing
 from jishan_server.volunteering.importing.kinds import KINDS
 
 imports = Blueprint("imports", "Files of people, nodes, activities, attendance and hours")
@@ -44,7 +44,7 @@ class Mapping(fields.Field[dict[str, str | None]]):
 class ImportWanted(Strict):
     kind = fields.String(required=True, validate=validate.OneOf(sorted(KINDS)))
     organization_id = an_id(required=True)
-    file_name = Text(jobs.MAX_NAME, load_default="file")
+    file_name = Text(sending.MAX_NAME, load_default="file")
     year = fields.Integer(
         load_default=None,
         validate=validate.Range(2000, 2100),
@@ -121,7 +121,7 @@ class ImportProblem(Schema):
 def create_import(wanted: dict[str, Any]) -> dict[str, Any]:
     """Read a CSV, XLSX or XLS file of at most 20 MiB (the body itself, or the one file of a form): a preview."""
     id, zone, now = operation_id(), parts().vending.rules.zone, parts().clock()
-    jobs.may_send(reading(), actor(), wanted["kind"], wanted["organization_id"])
+    keeping.may_send(reading(), actor(), wanted["kind"], wanted["organization_id"])
     if request.mimetype == "multipart/form-data":
         files = list(request.files.values())
         if len(files) != 1:
@@ -130,13 +130,13 @@ def create_import(wanted: dict[str, Any]) -> dict[str, Any]:
     else:
         raw, name = request.get_data(), wanted["file_name"]
     year = wanted["year"] or now.astimezone(zone).year
-    sent = jobs.SentFile(
+    sent = sending.SentFile(
         wanted["kind"], wanted["organization_id"], name, raw, year, wanted["half_day_minutes"], wanted["mapping"]
     )
     if not ONE_AT_A_TIME.acquire(blocking=False):
         raise DomainError("import_busy")
     try:
-        jobs.send(reading(), parts().writer.call, actor(), id, sent, parts().hashing, parts().credit_rules, now)
+        sending.send(reading(), parts().writer.call, actor(), id, sent, parts().hashing, parts().credit_rules, now)
     finally:
         ONE_AT_A_TIME.release()
     return _fresh(id)
@@ -147,14 +147,14 @@ def create_import(wanted: dict[str, Any]) -> dict[str, Any]:
 @imports.answers(200, page_of(Import))
 def list_imports(wanted: dict[str, Any]) -> dict[str, Any]:
     """Imports in one's scope, newest first."""
-    return page(*jobs.page(reading(), actor(), read_cursor(wanted["cursor"]), wanted["limit"]))
+    return page(*showing.page(reading(), actor(), read_cursor(wanted["cursor"]), wanted["limit"]))
 
 
 @imports.get("/imports/<id:import_id>")
 @imports.answers(200, Import)
 def get_import(import_id: str) -> dict[str, Any]:
     """One import: its preview, and how far it is."""
-    return jobs.view(reading(), actor(), import_id)
+    return showing.view(reading(), actor(), import_id)
 
 
 @imports.get("/imports/<id:import_id>/problems")
@@ -163,14 +163,14 @@ def get_import(import_id: str) -> dict[str, Any]:
 def list_import_problems(wanted: dict[str, Any], import_id: str) -> dict[str, Any]:
     """What is wrong with which row and column, and what to write instead."""
     after = read_cursor(wanted["cursor"]) or 0
-    return page(*jobs.problems(reading(), actor(), import_id, after, wanted["limit"]))
+    return page(*showing.problems(reading(), actor(), import_id, after, wanted["limit"]))
 
 
 @imports.get("/imports/<id:import_id>/errors")
 @imports.answers(200)
 def get_import_errors(import_id: str) -> Response:
     """The refused rows as they were sent, with the reason behind each."""
-    name, format, content = jobs.error_file(reading(), actor(), import_id, parts().hashing, language())
+    name, format, content = showing.error_file(reading(), actor(), import_id, parts().hashing, language())
     return file_answer(name, format, content)
 
 
@@ -179,7 +179,7 @@ def get_import_errors(import_id: str) -> Response:
 @imports.answers(200, Import)
 def put_import_mapping(body: dict[str, Any], import_id: str) -> dict[str, Any]:
     """Say what columns mean: the preview is made anew, and the mapping remembered for files with this header."""
-    jobs.remap(
+    sending.remap(
         reading(),
         parts().writer.call,
         actor(),
@@ -220,7 +220,7 @@ def get_import_template(import_kind: str, format: str) -> Response:
     if format not in MEDIA_TYPES:
         raise DomainError("not_found")
     chosen: Format = "csv" if format == "csv" else "xlsx"
-    return file_answer(f"{import_kind}.{format}", chosen, jobs.template(import_kind, chosen))
+    return file_answer(f"{import_kind}.{format}", chosen, showing.template(import_kind, chosen))
 
 
 def file_answer(name: str, format: Format, content: bytes) -> Response:
@@ -233,4 +233,4 @@ def file_answer(name: str, format: Format, content: bytes) -> Response:
 def _fresh(import_id: str) -> dict[str, Any]:
     """An import as it is after a change: in a transaction that began after it."""
     reading().rollback()
-    return jobs.view(reading(), actor(), import_id)
+    return showing.view(reading(), actor(), import_id)

@@ -17,7 +17,7 @@ from jishan_server.errors import DomainError
 from jishan_server.organizations.roles import Permission, scope
 from jishan_server.reading import reading
 from jishan_server.sheets.durations import HALF_DAY_MINUTES
-from jishan_server.volunteering.importing import jobs
+from jishan_server.volunteering.importing import jobs, keeping, sending, showing
 from jishan_server.volunteering.importing.kinds import KINDS
 from jishan_server.web.desk_ground import ON_A_PAGE, can, desk, in_words, nodes, said, typed, whole, words
 from jishan_server.web.ground import done, for_staff, language, today
@@ -38,15 +38,17 @@ def send_import() -> ResponseReturnValue:
     kind, organization_id = request.form.get("kind", ""), request.form.get("organization_id", "")
     id = operation_id()
     try:
-        jobs.may_send(reading(), actor(), kind, organization_id)
+        keeping.may_send(reading(), actor(), kind, organization_id)
         if sent is None or not sent.filename:
             raise DomainError("sheet_empty")
         year = whole("year", _("年份"), 2000, 2100) or today().year
-        file = jobs.SentFile(kind, organization_id, sent.filename[: jobs.MAX_NAME], sent.read(), year, HALF_DAY_MINUTES)
+        file = sending.SentFile(
+            kind, organization_id, sent.filename[: sending.MAX_NAME], sent.read(), year, HALF_DAY_MINUTES
+        )
         if not ONE_AT_A_TIME.acquire(blocking=False):
             raise DomainError("import_busy")
         try:
-            jobs.send(
+            sending.send(
                 reading(),
                 parts().writer.call,
                 actor(),
@@ -65,7 +67,7 @@ def send_import() -> ResponseReturnValue:
 
 def _imports(error: DomainError | None = None) -> tuple[str, int]:
     after = read_cursor(None if error else request.args.get("cursor"))
-    found = page(*jobs.page(reading(), actor(), after, ON_A_PAGE))
+    found = page(*showing.page(reading(), actor(), after, ON_A_PAGE))
     shown = render_template(
         "desk/imports.html",
         **found,
@@ -113,11 +115,11 @@ def work_import(import_id: str) -> ResponseReturnValue:
 
 
 def _map(import_id: str) -> None:
-    found = jobs.view(reading(), actor(), import_id)
+    found = showing.view(reading(), actor(), import_id)
     mapping: dict[str, str | None] = {
         column["name"]: request.form.get(f"column-{column['letter']}") or None for column in found["columns"]
     }
-    jobs.remap(
+    sending.remap(
         reading(),
         parts().writer.call,
         actor(),
@@ -132,9 +134,9 @@ def _map(import_id: str) -> None:
 
 def _import(import_id: str, error: DomainError | None = None) -> tuple[str, int]:
     reading().rollback()
-    found = jobs.view(reading(), actor(), import_id)
+    found = showing.view(reading(), actor(), import_id)
     after = read_cursor(None if error else request.args.get("cursor")) or 0
-    problems = page(*jobs.problems(reading(), actor(), import_id, after, ON_A_PAGE))
+    problems = page(*showing.problems(reading(), actor(), import_id, after, ON_A_PAGE))
     kind = KINDS[found["kind"]]
     shown = render_template(
         "desk/import.html",
@@ -159,7 +161,7 @@ def _import(import_id: str, error: DomainError | None = None) -> tuple[str, int]
 @for_staff
 def import_state(import_id: str) -> ResponseReturnValue:
     """How far it is, for the page to renew itself."""
-    found = jobs.view(reading(), actor(), import_id)
+    found = showing.view(reading(), actor(), import_id)
     return {"state": found["state"], "done": found["pieces_done"], "pieces": found["pieces"]}
 
 
@@ -167,7 +169,7 @@ def import_state(import_id: str) -> ResponseReturnValue:
 @for_staff
 def import_errors(import_id: str) -> Response:
     """The refused rows as they were sent, with the reason behind each."""
-    name, format, content = jobs.error_file(reading(), actor(), import_id, parts().hashing, language())
+    name, format, content = showing.error_file(reading(), actor(), import_id, parts().hashing, language())
     return file_answer(name, format, content)
 
 
@@ -176,7 +178,7 @@ def import_errors(import_id: str) -> Response:
 def import_template(kind: str) -> Response:
     """An empty file of a kind, with an example row."""
     scope(reading(), actor(), Permission.IMPORT)
-    return file_answer(f"{kind}.xlsx", "xlsx", jobs.template(kind, "xlsx"))
+    return file_answer(f"{kind}.xlsx", "xlsx", showing.template(kind, "xlsx"))
 
 
 def kind_words() -> dict[str, Any]:

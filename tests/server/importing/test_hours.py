@@ -21,7 +21,7 @@ from jishan_server.sheets import reading
 from jishan_server.sheets.cells import Cell
 from jishan_server.volunteering.credit_tables import service_records
 from jishan_server.volunteering.import_tables import import_candidates, imports
-from jishan_server.volunteering.importing import jobs
+from jishan_server.volunteering.importing import showing
 
 HEADER = ["会员号", "姓名", "联系电话", "楼号", "日期", "服务时长", "服务内容", "开始时间", "积分"]
 PEOPLE = ["姓名", "手机", "楼栋", "同意书编号", "签字日期"]
@@ -117,7 +117,7 @@ def test_namesakes_are_told_apart_or_the_row_is_refused(office: Office) -> None:
     with office.parts.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(import_candidates)) == 6
         one = connection.scalar(select(import_candidates.c.resident_id).where(import_candidates.c.row == 2).limit(1))
-        assert {told["row"] for told in jobs.about(connection, one or "")} >= {2, 5}
+        assert {told["row"] for told in showing.about(connection, one or "")} >= {2, 5}
     assert booked(office, preview["id"])["booked_count"] == 2
 
 

@@ -20,7 +20,7 @@ from jishan_server.people.tables import cards, residents
 from jishan_server.sheets import reading
 from jishan_server.sheets.cells import Cell
 from jishan_server.volunteering.import_tables import import_chunks, import_refusals
-from jishan_server.volunteering.importing import jobs
+from jishan_server.volunteering.importing import jobs, keeping
 from jishan_server.writer import Operation
 
 
@@ -244,7 +244,7 @@ def test_cells_are_sealed_and_forgotten_after_their_time(office: Office) -> None
         assert id_number("19500101", 1) not in str(connection.execute(select(import_refusals)).all())
     office.tick(days=31)
     office._tokens.clear()
-    office.parts.writer.call(Operation("forget", jobs.FORGET, None))
+    office.parts.writer.call(Operation("forget", keeping.FORGET, None))
     office.refused(410, "import_forgotten", "GET", f"/imports/{preview['id']}/errors", as_="admin")
     office.refused(410, "import_forgotten", "POST", f"/imports/{preview['id']}/book", as_="admin")
 
